@@ -1,0 +1,108 @@
+#include "base/file_system.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <system_error>
+
+#include "base/error.hpp"
+#include "base/progress.hpp"
+
+namespace protalbert {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
+
+}  // namespace
+
+void require_readable_file(const fs::path& file, const std::string& what) {
+    std::error_code error;
+    const fs::file_status status = fs::status(file, error);
+    if (!fs::exists(status))
+        throw InputError(
+            fmt::format("{} {}: {}; check the path", what, file.string(), error ? error.message() : "no such file"));
+    if (fs::is_directory(status)) throw InputError(fmt::format("{} {} is a folder; name a file", what, file.string()));
+    if (access(file.c_str(), R_OK) != 0)
+        throw InputError(fmt::format("{} {}: {}; check its permissions", what, file.string(), std::strerror(errno)));
+}
+
+void require_writable_place(const fs::path& file, const std::string& what) {
+    const fs::path folder = folder_of(file);
+    std::error_code error;
+    if (!fs::is_directory(folder, error))
+        throw InputError(
+            fmt::format("{} {}: there is no folder {}; make it first", what, file.string(), folder.string()));
+    if (fs::is_directory(file, error))
+        throw InputError(fmt::format("{} {} is a folder; name a file", what, file.string()));
+    if (access(folder.c_str(), W_OK | X_OK) != 0)
+        throw Error(fmt::format("{} {}: cannot write in {}: {}; choose another place or change its permissions", what,
+                                file.string(), folder.string(), std::strerror(errno)));
+}
+
+void require_space(const fs::path& folder, std::uint64_t bytes, const std::string& what) {
+    std::error_code error;
+    const fs::space_info space = fs::space(folder.empty() ? fs::path(".") : folder, error);
+    if (!error && space.available < bytes)
+        throw Error(fmt::format("no space for {} in {}: {} needed, {} free; free some or choose another place", what,
+                                folder.string(), format_bytes(static_cast<double>(bytes)),
+                                format_bytes(static_cast<double>(space.available))));
+}
+
+void reserve_space(const fs::path& file, std::uint64_t offset, std::uint64_t bytes) {
+    const int descriptor = open(file.c_str(), O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0) throw Error(fmt::format("cannot write {}: {}", file.string(), std::strerror(errno)));
+    const int status =
+        fallocate(descriptor, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+    const int code = errno;
+    close(descriptor);
+    if (status == 0) return;
+    if (code == ENOSPC || code == EDQUOT || code == EFBIG)
+        throw Error(fmt::format("no space for {} more in {}: {}; free some or choose another place",
+                                format_bytes(static_cast<double>(bytes)), file.string(), std::strerror(code)));
+    require_space(folder_of(file), bytes, file.string());
+}
+
+std::string space_hint(const fs::path& file) {
+    constexpr std::uintmax_t nearly_full = 1 << 26;  // 64 MiB: less than any array worth writing in parallel
+    std::error_code error;
+    const fs::space_info space = fs::space(folder_of(file), error);
+    if (error || space.available >= nearly_full) return "";
+    return fmt::format(" (no space left: {} free)", format_bytes(static_cast<double>(space.available)));
+}
+
+void sync_to_disk(const fs::path& path) {
+    const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    const bool done = descriptor >= 0 && fsync(descriptor) == 0;
+    const int code = errno;
+    if (descriptor >= 0) close(descriptor);
+    // Some network file systems cannot sync folders and say so; the rename itself is done by then.
+    if (!done && code != EINVAL && code != ENOTSUP)
+        throw Error(fmt::format("cannot bring {} to disk: {}", path.string(), std::strerror(code)));
+}
+
+void rename_durably(const fs::path& from, const fs::path& to) {
+    sync_to_disk(from);
+    std::error_code error;
+    fs::rename(from, to, error);
+    if (error) throw Error(fmt::format("cannot rename {} to {}: {}", from.string(), to.string(), error.message()));
+    sync_to_disk(folder_of(to));
+}
+
+std::string read_text_file(const fs::path& file, const std::string& what) {
+    require_readable_file(file, what);
+    std::ifstream stream(file, std::ios::binary);
+    std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+    if (!stream.good() && !stream.eof())
+        throw InputError(fmt::format("{} {} cannot be read: {}", what, file.string(), std::strerror(errno)));
+    return text;
+}
+
+}  // namespace protalbert

@@ -1,0 +1,32 @@
+#pragma once
+// What the standard library leaves out: files that are surely on disk, and folders that can surely be written.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace protalbert {
+
+/// Throws InputError naming the file unless it exists, is no folder, and may be read.
+void require_readable_file(const std::filesystem::path& file, const std::string& what);
+/// Throws InputError unless the folder that will hold `file` exists, and Error unless it may be written.
+void require_writable_place(const std::filesystem::path& file, const std::string& what);
+
+/// Throws Error when the file system that holds `folder` has less than `bytes` free; `what` is to be written there.
+void require_space(const std::filesystem::path& folder, std::uint64_t bytes, const std::string& what);
+/// Reserves bytes [offset, offset + bytes) of an existing file without changing its size, where the file system can;
+/// elsewhere compares with the free space. Throws Error when there is too little, so that nobody starts to write.
+void reserve_space(const std::filesystem::path& file, std::uint64_t offset, std::uint64_t bytes);
+/// " (no space left: 12 KiB free)" when the file system that holds `file` is nearly full, else empty: for the end of a
+/// message about a failed write.
+std::string space_hint(const std::filesystem::path& file);
+
+/// Waits until the file's (or folder's) content is on disk. Throws Error.
+void sync_to_disk(const std::filesystem::path& path);
+/// Syncs `from`, renames it to `to` (replacing it) and syncs the folder: after a crash `to` is whole, old or new.
+void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// The whole of a text file. Throws InputError naming `what` and the file.
+std::string read_text_file(const std::filesystem::path& file, const std::string& what);
+
+}  // namespace protalbert
