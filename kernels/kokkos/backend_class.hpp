@@ -1,0 +1,121 @@
+#pragma once
+// The class behind make_kokkos_backend. Its operations are defined in one file a subject: embedding.cpp, products.cpp,
+// attention.cpp, layer_norm.cpp, elementwise.cpp, losses.cpp, pooling.cpp, optimizers.cpp.
+
+#include <Kokkos_Core.hpp>
+
+#include "kernels/backend.hpp"
+
+namespace protalbert {
+
+/// The execution space of every kernel: OpenMP where Kokkos was built with it.
+using Host = Kokkos::DefaultHostExecutionSpace;
+
+class KokkosBackend final : public Backend {
+  public:
+    explicit KokkosBackend(int threads);
+    ~KokkosBackend() override;
+    KokkosBackend(const KokkosBackend&) = delete;
+    KokkosBackend& operator=(const KokkosBackend&) = delete;
+
+    std::string description() const override;
+    Precision precision() const override { return Precision::float32; }
+
+    void* allocate(std::size_t bytes) override;
+    void free(void* memory) noexcept override;
+    void upload(void* device, const void* host, std::size_t bytes, Stream stream) override;
+    void download(void* host, const void* device, std::size_t bytes, Stream stream) override;
+    void copy(void* to, const void* from, std::size_t bytes, Stream stream) override;
+    void set_zero(void* device, std::size_t bytes, Stream stream) override;
+    void synchronize(Stream stream) override;
+    Weight compute_copy(const float* masters, void* copies, std::int64_t n, Stream stream) override;
+
+    void embedding_forward(Activations out, float* mean, float* rstd, EmbeddingIds ids, EmbeddingTables tables,
+                           std::int64_t T, std::int64_t E, Stream stream) override;
+    void embedding_backward(EmbeddingGradients gradients, Activations dout, const float* mean, const float* rstd,
+                            EmbeddingIds ids, EmbeddingTables tables, std::int64_t T, std::int64_t E, std::int64_t V,
+                            std::int64_t P, Stream stream) override;
+
+    void linear(Activations out, Activations x, Weight weight, const float* bias, std::int64_t T, std::int64_t N,
+                std::int64_t K, Stream stream) override;
+    void linear_gelu(Activations out, Activations pre, Activations x, Weight weight, const float* bias, Gelu form,
+                     std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
+    void linear_backward_data(Activations dx, Activations dy, Weight weight, bool accumulate, std::int64_t T,
+                              std::int64_t N, std::int64_t K, Stream stream) override;
+    void linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre, Gelu form,
+                                   std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
+    void linear_backward_weight(float* dweight, float* dbias, Activations dy, Activations x, bool accumulate,
+                                std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
+
+    void attention_forward(Activations out, float* logsumexp, Activations qkv, PackedSequences sequences,
+                           std::int64_t A, std::int64_t D, Stream stream) override;
+    void attention_backward(Activations dqkv, Activations dout, Activations out, Activations qkv,
+                            const float* logsumexp, PackedSequences sequences, std::int64_t A, std::int64_t D,
+                            Stream stream) override;
+
+    void residual_layer_norm(Activations out, float* mean, float* rstd, Activations branch, Activations residual,
+                             const float* gamma, const float* beta, double epsilon, std::int64_t T, std::int64_t N,
+                             Stream stream) override;
+    void layer_norm_backward(Activations ds, float* dgamma, float* dbeta, Activations dout, Activations s,
+                             const float* mean, const float* rstd, const float* gamma, std::int64_t T, std::int64_t N,
+                             Stream stream) override;
+
+    void gather_rows(Activations out, Activations in, const std::int64_t* rows, std::int64_t M, std::int64_t N,
+                     Stream stream) override;
+    void scatter_add_rows(Activations out, Activations in, const std::int64_t* rows, std::int64_t M, std::int64_t N,
+                          Stream stream) override;
+    void gelu_backward(Activations dpre, Activations dout, Activations pre, Gelu form, std::int64_t n,
+                       Stream stream) override;
+    void tanh_forward(Activations out, Activations in, std::int64_t n, Stream stream) override;
+    void tanh_backward(Activations din, Activations dout, Activations out, std::int64_t n, Stream stream) override;
+
+    void classify(LossSums* sums, Activations dlogits, Activations x, Weight weight, const float* bias,
+                  const std::int32_t* labels, double scale, std::int64_t M, std::int64_t C, std::int64_t K,
+                  Stream stream) override;
+
+    void extract_residues(void* out, OutputType type, Activations in, PackedSequences sequences, std::int64_t H,
+                          Stream stream) override;
+    void mean_residues(float* out, Activations in, PackedSequences sequences, std::int64_t H, Stream stream) override;
+    void first_rows(float* out, Activations in, PackedSequences sequences, std::int64_t H, Stream stream) override;
+
+    void sum_of_squares(double* out, const float* x, std::int64_t n, Stream stream) override;
+    void lamb(float* parameters, void* copies, float* m, float* v, float* gradients,
+              const std::vector<Variable>& variables, const OptimizerStep& step, Stream stream) override;
+    void adamw(float* parameters, void* copies, float* m, float* v, float* gradients,
+               const std::vector<Variable>& variables, const OptimizerStep& step, Stream stream) override;
+
+  private:
+    /// body(i) for i in [0, n), in equal contiguous shares.
+    template <class Body>
+    void parallel(const char* name, std::int64_t n, const Body& body) const {
+        using Policy = Kokkos::RangePolicy<Host, Kokkos::IndexType<std::int64_t>>;
+        if (n > 0) Kokkos::parallel_for(name, Policy(space_, 0, n), body);
+    }
+    /// body(i) for i in [0, n) for uneven work: each thread takes the next i when it is free.
+    template <class Body>
+    void parallel_tasks(const char* name, std::int64_t n, const Body& body) const {
+        using Policy = Kokkos::RangePolicy<Host, Kokkos::IndexType<std::int64_t>, Kokkos::Schedule<Kokkos::Dynamic>>;
+        if (n > 0) Kokkos::parallel_for(name, Policy(space_, 0, n, Kokkos::ChunkSize(1)), body);
+    }
+    /// parallel_tasks for bodies that call oneDNN, each on one thread.
+    template <class Body>
+    void product_tasks(const char* name, std::int64_t n, const Body& body) const;
+    /// to [n] = parts[0] + parts[1] + ... of [count, n], or += when `accumulate`.
+    void add_parts(float* to, const float* parts, std::int64_t count, std::int64_t n, bool accumulate) const;
+    /// Scratch memory of at least `count` elements, aligned; valid until the next call. Grows and stays.
+    template <class T>
+    T* scratch(std::int64_t count) {
+        return static_cast<T*>(scratch_bytes(static_cast<std::size_t>(count) * sizeof(T)));
+    }
+    void* scratch_bytes(std::size_t bytes);
+
+    Host space_;
+    int threads_ = 1;
+    void* scratch_ = nullptr;
+    std::size_t scratch_size_ = 0;
+};
+
+/// The float32 elements of activations.
+inline float* floats(Activations activations) { return reinterpret_cast<float*>(activations.data); }
+
+}  // namespace protalbert

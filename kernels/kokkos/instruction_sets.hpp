@@ -1,0 +1,29 @@
+#pragma once
+// Which vector instructions the hand-written kernels use. The program is compiled for any x86-64 (or other) processor;
+// each kernel exists once for every instruction set below and is chosen at run time. How: for_each_instruction_set.hpp.
+
+namespace protalbert {
+
+enum class InstructionSet {
+    baseline,  ///< what every processor of the architecture has (SSE2 on x86-64), vectors of 4
+    avx2,      ///< AVX2, FMA and F16C, vectors of 8
+    avx512     ///< AVX-512 F, BW, DQ and VL, vectors of 16
+};
+
+/// The best that this processor has, or less where the environment variable PROTALBERT_INSTRUCTION_SET (baseline, avx2
+/// or avx512) says so. Throws InputError for another value.
+InstructionSet instruction_set();
+
+const char* name_of(InstructionSet set);
+
+}  // namespace protalbert
+
+/// `function` of the namespace of the chosen instruction set.
+#if defined(__x86_64__)
+#define PROTALBERT_SELECT(function)                                                                           \
+    (::protalbert::instruction_set() == ::protalbert::InstructionSet::avx512 ? ::protalbert::avx512::function \
+     : ::protalbert::instruction_set() == ::protalbert::InstructionSet::avx2 ? ::protalbert::avx2::function   \
+                                                                             : ::protalbert::baseline::function)
+#else
+#define PROTALBERT_SELECT(function) (::protalbert::baseline::function)
+#endif

@@ -1,0 +1,130 @@
+// Start-up, memory and copies of the CPU backend.
+
+#include "kernels/kokkos/kokkos_backend.hpp"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+#include "base/error.hpp"
+#include "kernels/kokkos/backend_class.hpp"
+
+namespace protalbert {
+
+namespace {
+
+/// Alignment of all memory: a multiple of every vector and cache line, as backend.hpp promises.
+constexpr std::size_t alignment = 256;
+
+std::size_t rounded_up(std::size_t bytes) {
+    return std::max(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+void initialize_kokkos_once(int threads) {
+    static std::once_flag once;
+    std::call_once(once, [threads] {
+        if (Kokkos::is_initialized()) return;
+        Kokkos::InitializationSettings settings;
+        if (threads > 0) settings.set_num_threads(threads);
+        settings.set_disable_warnings(true);
+        Kokkos::initialize(settings);
+        std::atexit([] {
+            if (Kokkos::is_initialized() && !Kokkos::is_finalized()) Kokkos::finalize();
+        });
+    });
+}
+
+Host make_space(int threads) {
+#ifdef KOKKOS_ENABLE_OPENMP
+    if constexpr (std::is_same_v<Host, Kokkos::OpenMP>) {
+        if (threads > 0 && threads != Host().concurrency()) return Host(threads);
+    }
+#endif
+    static_cast<void>(threads);
+    return Host();
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_kokkos_backend(Precision precision, int threads) {
+    if (precision != Precision::float32) {
+        throw InputError("precision bfloat16: the CPU computes in float32; choose precision float32 or a GPU");
+    }
+    if (threads < 0) throw InputError(fmt::format("{} threads: give a positive number, or 0 for the default", threads));
+    initialize_kokkos_once(threads);
+    return std::make_unique<KokkosBackend>(threads);
+}
+
+KokkosBackend::KokkosBackend(int threads) : space_(make_space(threads)), threads_(space_.concurrency()) {}
+
+KokkosBackend::~KokkosBackend() { std::free(scratch_); }
+
+std::string KokkosBackend::description() const { return fmt::format("CPU, {} threads", threads_); }
+
+void* KokkosBackend::scratch_bytes(std::size_t bytes) {
+    if (bytes > scratch_size_) {
+        std::free(scratch_);
+        scratch_size_ = 0;
+        scratch_ = std::aligned_alloc(alignment, rounded_up(bytes));
+        if (scratch_ == nullptr) throw Error(fmt::format("out of memory: {} bytes of scratch space", bytes));
+        scratch_size_ = rounded_up(bytes);
+    }
+    return scratch_;
+}
+
+void* KokkosBackend::allocate(std::size_t bytes) {
+    void* memory = std::aligned_alloc(alignment, rounded_up(bytes));
+    if (memory == nullptr) {
+        throw Error(fmt::format("out of memory: cannot allocate {} bytes ({:.1f} GB); use smaller batches", bytes,
+                                static_cast<double>(bytes) * 1e-9));
+    }
+    set_zero(memory, bytes, {});
+    return memory;
+}
+
+void KokkosBackend::free(void* memory) noexcept { std::free(memory); }
+
+void KokkosBackend::upload(void* device, const void* host, std::size_t bytes, Stream stream) {
+    copy(device, host, bytes, stream);
+}
+
+void KokkosBackend::download(void* host, const void* device, std::size_t bytes, Stream stream) {
+    copy(host, device, bytes, stream);
+}
+
+namespace {
+/// Bytes that one task copies or clears: enough to amortise a task, and whole pages, so that each page is first touched
+/// by one thread.
+constexpr std::size_t copy_chunk = std::size_t{1} << 20;
+}  // namespace
+
+void KokkosBackend::copy(void* to, const void* from, std::size_t bytes, Stream) {
+    if (bytes == 0 || to == from) return;
+    const std::int64_t chunks = static_cast<std::int64_t>((bytes + copy_chunk - 1) / copy_chunk);
+    parallel("protalbert::copy", chunks, [=](std::int64_t i) {
+        const std::size_t begin = static_cast<std::size_t>(i) * copy_chunk;
+        std::memcpy(static_cast<std::byte*>(to) + begin, static_cast<const std::byte*>(from) + begin,
+                    std::min(copy_chunk, bytes - begin));
+    });
+}
+
+void KokkosBackend::set_zero(void* device, std::size_t bytes, Stream) {
+    if (bytes == 0) return;
+    const std::int64_t chunks = static_cast<std::int64_t>((bytes + copy_chunk - 1) / copy_chunk);
+    parallel("protalbert::set_zero", chunks, [=](std::int64_t i) {
+        const std::size_t begin = static_cast<std::size_t>(i) * copy_chunk;
+        std::memset(static_cast<std::byte*>(device) + begin, 0, std::min(copy_chunk, bytes - begin));
+    });
+}
+
+void KokkosBackend::synchronize(Stream) { space_.fence("protalbert::synchronize"); }
+
+Weight KokkosBackend::compute_copy(const float* masters, void*, std::int64_t, Stream) {
+    return {reinterpret_cast<std::byte*>(const_cast<float*>(masters)), 4};
+}
+
+}  // namespace protalbert
