@@ -1,0 +1,61 @@
+#pragma once
+// The bytes of one input, decompressed: a plain file from a position, a gzip file (any number of members), a pipe or
+// standard input. Gzip is recognised by content.
+
+#include <zlib.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace protalbert {
+
+class ByteSource {
+  public:
+    /// "-" is standard input. `begin` > 0 is for plain files alone. Throws InputError naming the file when it cannot be
+    /// opened or is compressed in another way than by gzip.
+    explicit ByteSource(const std::string& path, std::uint64_t begin = 0);
+    ~ByteSource();
+    ByteSource(const ByteSource&) = delete;
+    ByteSource& operator=(const ByteSource&) = delete;
+
+    /// Up to `size` bytes; 0 at the end. Throws InputError for damaged or truncated gzip data, Error when reading
+    /// fails.
+    std::size_t read(char* data, std::size_t size);
+
+    bool gzip() const { return gzip_; }
+    /// A file of known size that can be read at any position, not a pipe or terminal.
+    bool regular() const { return regular_; }
+    std::uint64_t file_size() const { return file_size_; }  ///< bytes, of a regular file
+    /// Bytes of the file given out so far; for gzip those decompressed.
+    std::uint64_t consumed() const { return consumed_ - (raw_end_ - raw_begin_); }
+    /// Called twice a second while a pipe has nothing to read; it may throw.
+    void when_idle(std::function<void()> idle) { idle_ = std::move(idle); }
+
+  private:
+    std::size_t read_file(char* data, std::size_t size);
+    std::size_t read_gzip(char* data, std::size_t size);
+    void recognise_content();
+
+    std::string name_;
+    int descriptor_ = -1;
+    bool owned_ = true;
+    bool regular_ = false;
+    bool gzip_ = false;
+    std::uint64_t file_size_ = 0;
+    std::uint64_t consumed_ = 0;
+    std::vector<char> raw_;  // bytes of the file that were read and not yet given out or decompressed
+    std::size_t raw_begin_ = 0;
+    std::size_t raw_end_ = 0;
+    z_stream stream_{};
+    bool stream_open_ = false;
+    bool member_open_ = false;  // in the middle of a gzip member
+    std::function<void()> idle_;
+};
+
+/// The name of an input in messages: its path, or "standard input".
+std::string input_name(const std::string& path);
+
+}  // namespace protalbert

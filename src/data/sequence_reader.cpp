@@ -1,0 +1,366 @@
+#include "data/sequence_reader.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "data/byte_source.hpp"
+#include "data/line_scanner.hpp"
+
+namespace protalbert {
+namespace {
+
+// Some editors on Windows put it before the first line.
+constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+
+// What a byte is, beside its id in the low byte: a letter that needs nothing has none of these.
+enum : std::uint16_t {
+    is_replaced = 0x0100,  // U Z O B
+    is_blank = 0x0200,
+    is_stop = 0x0400,   // '*'
+    is_other = 0x0800,  // printable, no residue
+    is_alien = 0x1000   // control characters and bytes that are not ASCII: no sequence file has them
+};
+
+std::array<std::uint16_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
+    std::array<std::uint16_t, 256> classes{};
+    for (std::size_t byte = 0; byte < 256; ++byte) {
+        if (vocabulary.residue_ids[byte] >= 0)
+            classes[byte] = static_cast<std::uint16_t>(vocabulary.residue_ids[byte] |
+                                                       (vocabulary.replaced[byte] ? is_replaced : 0));
+        else if (byte == ' ' || byte == '\t')
+            classes[byte] = is_blank;
+        else if (byte == '*')
+            classes[byte] = is_stop;
+        else
+            classes[byte] = byte > ' ' && byte < 0x7F ? is_other : is_alien;
+    }
+    return classes;
+}
+
+/// A byte of the input and its line.
+struct Spot {
+    std::uint64_t line = 0;           // lines begun, with those before the part where they are known
+    std::uint64_t line_position = 0;  // of the line's first byte
+    std::uint64_t position = 0;       // of the byte
+    std::uint64_t column() const { return position - line_position + 1; }
+};
+
+class Parser {
+  public:
+    Parser(const InputPart& part, const Vocabulary& vocabulary, InvalidLetters invalid, InputCounts& counts,
+           const std::function<void(const SequenceRecord&)>& deliver)
+        : part_(part),
+          classes_(make_byte_classes(vocabulary)),
+          x_(static_cast<std::uint8_t>(vocabulary.x)),
+          invalid_(invalid),
+          counts_(counts),
+          deliver_(deliver) {}
+
+    void read(const std::function<void(std::uint64_t)>& advance);
+
+  private:
+    // FASTA: a record is a header and the lines until the next.
+    void read_fasta(LineScanner& scanner);
+    void start_fasta_record(const LinePiece& piece);
+    void add_fasta_residues(const char* data, std::size_t size);
+    // Text: a record is a line.
+    void read_text(LineScanner& scanner);
+    void start_text_line(const LinePiece& piece);
+    void add_text_residues(const char* data, std::size_t size);
+    bool text_line_is_blank() const { return record_.tokens.empty() && !stop_pending_ && !bad_; }
+
+    void start_record(std::uint64_t position);
+    void finish_record();
+    void add_byte(unsigned char byte);
+    void other_letter(char letter, const Spot& spot);
+
+    // "FILE:LINE".
+    std::string place(const Spot& spot) const;
+    std::string place() const { return place(here_); }
+    std::string record_name() const {
+        return part_.format == InputFormat::text ? "the sequence" : fmt::format("record '{}'", record_.id);
+    }
+    [[noreturn]] void too_long() const;
+
+    InputPart part_;
+    const std::array<std::uint16_t, 256> classes_;
+    const std::uint8_t x_;
+    const InvalidLetters invalid_;
+    InputCounts& counts_;
+    const std::function<void(const SequenceRecord&)>& deliver_;
+
+    SequenceRecord record_;
+    std::string text_name_;  // of the file, for ids of the text format
+    Spot here_;
+    bool bad_ = false;           // the record will be skipped
+    bool stop_pending_ = false;  // a '*' was read that is last so far
+    Spot stop_;
+    bool letter_before_ = false;  // text: the byte before was a letter
+    std::uint64_t replaced_ = 0;  // of the current record
+    std::uint64_t unknown_ = 0;
+};
+
+std::string Parser::place(const Spot& spot) const {
+    const std::uint64_t line = part_.begin > 0 ? count_line_ends(part_.path, 0, spot.line_position) + 1 : spot.line;
+    return fmt::format("{}:{}", input_name(part_.path), line);
+}
+
+void Parser::too_long() const {
+    throw InputError(fmt::format("{}: {} has more than {} residues, more than any protein; is this a file of proteins?",
+                                 place(), record_name(), longest_sequence));
+}
+
+void Parser::start_record(std::uint64_t position) {
+    record_.id.clear();
+    record_.tokens.clear();
+    record_.position = position;
+    record_.line = here_.line;
+    bad_ = stop_pending_ = false;
+    replaced_ = unknown_ = 0;
+}
+
+void Parser::finish_record() {
+    if (bad_) {
+        ++counts_.skipped_records;
+        return;
+    }
+    ++counts_.records;
+    counts_.residues += record_.tokens.size();
+    counts_.replaced_residues += replaced_;
+    counts_.unknown_letters += unknown_;
+    counts_.stops += stop_pending_;
+    counts_.empty_records += record_.tokens.empty();
+    deliver_(record_);
+    record_.starts_document = part_.format != InputFormat::text;
+}
+
+void Parser::other_letter(char letter, const Spot& spot) {
+    const auto byte = static_cast<unsigned char>(letter);
+    if (classes_[byte] & is_alien)
+        throw InputError(
+            fmt::format("{}: {} has the byte 0x{:02x} in column {}, which no sequence holds; the file is "
+                        "damaged or no text",
+                        place(spot), record_name(), byte, spot.column()));
+    if (invalid_ == InvalidLetters::error)
+        throw InputError(
+            fmt::format("{}: {} has '{}' in column {}, which is no residue; correct it, or choose what to "
+                        "do with --invalid (see --help)",
+                        place(spot), record_name(), letter, spot.column()));
+    if (invalid_ == InvalidLetters::skip) {
+        bad_ = true;
+    } else {
+        record_.tokens.push_back(x_);
+        ++unknown_;
+    }
+}
+
+void Parser::add_byte(unsigned char byte) {
+    const std::uint16_t what = classes_[byte];
+    if (what & is_blank) return;
+    if (stop_pending_ && !(what & is_alien)) {
+        // The '*' before was not the last letter.
+        stop_pending_ = false;
+        other_letter('*', stop_);
+    }
+    if (what & is_stop) {
+        stop_pending_ = true;
+        stop_ = here_;
+    } else if (what & (is_other | is_alien)) {
+        other_letter(static_cast<char>(byte), here_);
+    } else {
+        if (record_.tokens.size() >= longest_sequence) too_long();
+        record_.tokens.push_back(static_cast<std::uint8_t>(what));
+        replaced_ += (what & is_replaced) != 0;
+    }
+}
+
+void Parser::add_fasta_residues(const char* data, std::size_t size) {
+    auto& tokens = record_.tokens;
+    const std::size_t before = tokens.size();
+    if (!stop_pending_ && before + size <= longest_sequence) {
+        tokens.resize(before + size);
+        std::uint8_t* out = tokens.data() + before;
+        unsigned met = 0;
+        for (std::size_t i = 0; i < size; ++i) {
+            const std::uint16_t what = classes_[static_cast<unsigned char>(data[i])];
+            out[i] = static_cast<std::uint8_t>(what);
+            met |= what;
+        }
+        if (met < is_replaced) return;
+        tokens.resize(before);
+    }
+    // A line with anything but plain residues is read again letter by letter.
+    for (std::size_t i = 0; i < size; ++i, ++here_.position) add_byte(static_cast<unsigned char>(data[i]));
+}
+
+void Parser::start_fasta_record(const LinePiece& piece) {
+    start_record(piece.position);
+    std::string_view header(piece.data + 1, piece.size - 1);
+    if (header.find('\0') != std::string_view::npos || header.find('\r') != std::string_view::npos)
+        throw InputError(
+            fmt::format("{}: a header with zero bytes or bare carriage returns; the file is damaged, no "
+                        "text, or has the line ends of old Macs (tr '\\r' '\\n' corrects these)",
+                        place()));
+    const std::size_t first = header.find_first_not_of(" \t");
+    header.remove_prefix(first == std::string_view::npos ? header.size() : first);
+    const std::string_view id = header.substr(0, header.find_first_of(" \t"));
+    if (id.size() > longest_id)
+        throw InputError(fmt::format("{}: the id that begins '{}...' has more than {} bytes; shorten it", place(),
+                                     id.substr(0, 40), longest_id));
+    record_.id = id;
+}
+
+void Parser::read_fasta(LineScanner& scanner) {
+    bool in_record = false, in_header = false;
+    bool discard = part_.begin > 0;  // the line that holds the byte before the part
+    LinePiece piece;
+    while (scanner.next(piece)) {
+        if (piece.starts) {
+            ++here_.line;
+            here_.line_position = piece.position;
+        }
+        if (discard) {
+            discard = !piece.ends;
+            continue;
+        }
+        if (piece.starts) in_header = piece.size > 0 && piece.data[0] == '>';
+        if (piece.starts && in_header) {
+            if (in_record) finish_record();
+            in_record = false;
+            if (piece.position >= part_.end) return;
+            start_fasta_record(piece);
+            in_record = true;
+        } else if (in_record && !in_header) {
+            here_.position = piece.position;
+            add_fasta_residues(piece.data, piece.size);
+        } else if (!in_header && part_.begin == 0 && piece.size > 0) {
+            const std::string_view line(piece.data, piece.size);
+            if (line.find_first_not_of(" \t") != std::string_view::npos)
+                throw InputError(
+                    fmt::format("{}: '{}' where the first header is expected; a FASTA record begins with "
+                                "'>' and its id",
+                                place(), line.substr(0, 20)));
+        }
+    }
+    if (in_record) finish_record();
+}
+
+void Parser::start_text_line(const LinePiece& piece) {
+    start_record(piece.position);
+    letter_before_ = false;
+}
+
+void Parser::add_text_residues(const char* data, std::size_t size) {
+    auto& tokens = record_.tokens;
+    std::size_t i = 0;
+    if (!stop_pending_ && !letter_before_ && tokens.size() + size / 2 <= longest_sequence) {
+        const std::size_t before = tokens.size();
+        tokens.resize(before + size / 2);
+        std::uint8_t* out = tokens.data() + before;
+        for (; i + 1 < size; i += 2) {
+            const std::uint16_t what = classes_[static_cast<unsigned char>(data[i])];
+            if (what >= is_blank || data[i + 1] != ' ') break;
+            *out++ = static_cast<std::uint8_t>(what);
+            replaced_ += what >> 8;
+        }
+        tokens.resize(static_cast<std::size_t>(out - tokens.data()));
+        here_.position += i;
+    }
+    for (; i < size; ++i, ++here_.position) {
+        const auto byte = static_cast<unsigned char>(data[i]);
+        const bool blank = classes_[byte] & is_blank;
+        if (!blank && letter_before_ && !(classes_[byte] & is_alien))
+            throw InputError(
+                fmt::format("{}: no space before '{}' in column {}; the text format has one letter a word "
+                            "and one protein a line (sed 's/./& /g' puts the spaces in)",
+                            place(), data[i], here_.column()));
+        letter_before_ = !blank;
+        add_byte(byte);
+    }
+}
+
+void Parser::read_text(LineScanner& scanner) {
+    bool discard = part_.begin > 0;
+    bool before_part = part_.begin > 0;  // lines of a document that began before the part
+    bool line_open = false;
+    LinePiece piece;
+    record_.starts_document = true;
+    const auto finish_line = [&] {
+        line_open = false;
+        if (text_line_is_blank()) {
+            before_part = false;
+            record_.starts_document = true;
+            return here_.line_position < part_.end;
+        }
+        if (before_part) return true;
+        if (part_.text_ids) record_.id = fmt::format("{}:{}", text_name_, here_.line);
+        finish_record();
+        return true;
+    };
+    while (scanner.next(piece)) {
+        if (piece.starts) {
+            ++here_.line;
+            here_.line_position = piece.position;
+        }
+        if (discard) {
+            discard = !piece.ends;
+            continue;
+        }
+        if (piece.starts) start_text_line(piece);
+        line_open = true;
+        here_.position = piece.position;
+        if (before_part) {
+            // Another part's line: whether it is blank is all that matters.
+            const std::string_view line(piece.data, piece.size);
+            bad_ = bad_ || line.find_first_not_of(" \t") != std::string_view::npos;
+        } else {
+            add_text_residues(piece.data, piece.size);
+        }
+        if (piece.ends && !finish_line()) return;
+    }
+    if (line_open) finish_line();
+}
+
+void Parser::read(const std::function<void(std::uint64_t)>& advance) {
+    const std::uint64_t start = part_.begin > 0 ? part_.begin - 1 : 0;
+    ByteSource source(part_.path, start);
+    std::function<void(std::uint64_t)> hear;
+    if (advance) {
+        hear = [&advance, heard = std::uint64_t{0}](std::uint64_t bytes) mutable {
+            constexpr std::uint64_t interval = std::uint64_t{1} << 20;
+            if (bytes < heard + interval) return;
+            heard = bytes;
+            advance(bytes);
+        };
+        source.when_idle([&] { advance(source.consumed()); });
+    }
+    LineScanner scanner(source, start, hear);
+    if (start == 0) {
+        const std::string_view content = scanner.peek();
+        if (part_.format == InputFormat::automatic) part_.format = recognise_format(content, part_.path);
+        if (content.starts_with(byte_order_mark)) scanner.skip(byte_order_mark.size());
+    }
+    if (part_.format == InputFormat::text) {
+        text_name_ = part_.path == "-" ? "stdin" : std::filesystem::path(part_.path).filename().string();
+        if (part_.text_ids && start > 0)
+            here_.line =
+                part_.lines_before != lines_unknown ? part_.lines_before : count_line_ends(part_.path, 0, start);
+        read_text(scanner);
+    } else {
+        read_fasta(scanner);
+    }
+    if (advance) advance(source.consumed());
+}
+
+}  // namespace
+
+void read_sequences(const InputPart& part, const Vocabulary& vocabulary, InvalidLetters invalid, InputCounts& counts,
+                    const std::function<void(const SequenceRecord&)>& deliver,
+                    const std::function<void(std::uint64_t)>& advance) {
+    Parser(part, vocabulary, invalid, counts, deliver).read(advance);
+}
+
+}  // namespace protalbert
