@@ -1,0 +1,30 @@
+#pragma once
+// FLOPs and bytes of a model. A multiply and an add count as two; each iteration of a shared layer counts; attention
+// counts over real tokens only; recomputation does not count.
+
+#include <cstdint>
+
+#include "model/model_config.hpp"
+
+namespace protalbert {
+
+/// Forward pass of the encoder and projections for one sequence of `length` tokens: per block
+/// 2 length (4 H^2 + 2 H F) + 4 length^2 H, plus 2 length E H for the projection.
+double forward_flops(const ModelConfig& config, std::int64_t length);
+/// Forward and backward: three times the forward pass.
+double training_flops(const ModelConfig& config, std::int64_t length);
+
+/// Bytes on the device, by the code that allocates them. `element_bytes`: of activations and of the weights that
+/// products read, 4 or 2.
+struct MemoryEstimate {
+    std::int64_t parameters;   ///< with their copies in half precision
+    std::int64_t optimizer;    ///< gradients and two moments
+    std::int64_t activations;  ///< the workspace
+};
+/// For batches of at most `tokens` tokens.
+MemoryEstimate inference_memory(const ModelConfig& config, std::int64_t tokens, std::int64_t element_bytes = 4);
+/// For micro-batches of at most these numbers.
+MemoryEstimate training_memory(const ModelConfig& config, std::int64_t tokens, std::int64_t sequences,
+                               std::int64_t masked, std::int64_t element_bytes = 4);
+
+}  // namespace protalbert

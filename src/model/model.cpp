@@ -1,0 +1,63 @@
+#include "model/model.hpp"
+
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace protalbert {
+
+DeviceMemory::DeviceMemory(Backend& backend, std::size_t bytes)
+    : backend_(&backend), data_(static_cast<std::byte*>(backend.allocate(bytes))), bytes_(bytes) {}
+
+DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept
+    : backend_(std::exchange(other.backend_, nullptr)),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
+    std::swap(backend_, other.backend_);
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+}
+
+DeviceMemory::~DeviceMemory() {
+    if (data_ != nullptr) backend_->free(data_);
+}
+
+Weight Model::weight(std::int64_t offset) const {
+    if (copies.data() != nullptr) return Weight{copies.data(), backend->element_bytes()} + offset;
+    return Weight{parameters.data(), sizeof(float)} + offset;
+}
+
+Model make_model(const ModelConfig& config, Backend& backend) {
+    Model model;
+    model.config = config;
+    model.layout = make_parameter_layout(config);
+    model.backend = &backend;
+    const auto elements = static_cast<std::size_t>(model.layout.size);
+    model.parameters = DeviceMemory(backend, elements * sizeof(float));
+    if (backend.precision() != Precision::float32) {
+        model.copies = DeviceMemory(backend, elements * static_cast<std::size_t>(backend.element_bytes()));
+    }
+    return model;
+}
+
+void set_parameters(Model& model, const std::vector<float>& values) {
+    PROTALBERT_CHECK(static_cast<std::int64_t>(values.size()) == model.layout.size,
+                     "values must be of the model's layout");
+    const Stream stream;
+    model.backend->upload(model.parameters.data(), values.data(), values.size() * sizeof(float), stream);
+    model.backend->compute_copy(model.parameters.as<float>(), model.copies.data(), model.layout.size, stream);
+    model.backend->synchronize(stream);
+}
+
+std::vector<float> get_parameters(const Model& model) {
+    std::vector<float> values(static_cast<std::size_t>(model.layout.size));
+    const Stream stream;
+    model.backend->download(values.data(), model.parameters.data(), values.size() * sizeof(float), stream);
+    model.backend->synchronize(stream);
+    return values;
+}
+
+}  // namespace protalbert
