@@ -1,0 +1,132 @@
+// protalbert_pretrain: trains a model as a deck says.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/deck.hpp"
+#include "base/error.hpp"
+#include "base/file_system.hpp"
+#include "base/log.hpp"
+#include "base/signals.hpp"
+#include "comm/program.hpp"
+#include "train/report.hpp"
+#include "train/trainer.hpp"
+
+namespace {
+
+using namespace protalbert;
+
+struct Options {
+    std::string deck;
+    std::vector<std::string> overrides;
+    StartOptions start;
+    DumpRequest dump;
+    std::string device = "auto";
+};
+
+std::optional<int> parse(Options& options, int argc, char** argv, const Communicator& communicator) {
+    CLI::App app("Pretrains a protein language model as a deck (TOML) says.", "protalbert_pretrain");
+    app.footer(
+        "Exit codes: 0 done; 2 bad input or usage; 75 stopped early with the state saved, run me again; 1 anything "
+        "else.");
+    app.add_option("DECK", options.deck, "TOML deck; input/demo.toml explains every key")->required();
+    app.add_option("--set", options.overrides, "key=value, instead of the deck's: --set train.steps=100 (repeatable)")
+        ->allow_extra_args(false);
+    app.add_option("--resume", options.start.resume,
+                   "auto: go on from the newest checkpoint of checkpoint.directory, if there is one; never; or a "
+                   "checkpoint (file or folder)")
+        ->capture_default_str();
+    app.add_option("--init", options.start.init,
+                   "take weights alone from a checkpoint (file or folder), unless there is one to resume");
+    auto* step = app.add_option("--dump-step", options.dump.step, "write this step, counted from 0, to --dump-file")
+                     ->check(CLI::NonNegativeNumber);
+    auto* file = app.add_option("--dump-file", options.dump.file, "HDF5 file for --dump-step");
+    step->needs(file);
+    file->needs(step);
+    app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str();
+    return parse_command_line(app, argc, argv, communicator);
+}
+
+void check_lengths(const TrainSettings& settings, const ModelConfig& config, const Deck& deck) {
+    if (settings.sample.max_length > config.positions)
+        throw InputError(fmt::format("{} is {}, but the model has {} positions; lower it or raise model.positions",
+                                     deck.place("data.max_length"), settings.sample.max_length, config.positions));
+}
+
+void check_vocabularies(const Corpus& corpus, const Corpus& validation) {
+    if (corpus.vocabulary().pieces != validation.vocabulary().pieces)
+        throw InputError(fmt::format("{} and {} were prepared with different vocabularies; prepare them again together",
+                                     corpus.path(), validation.path()));
+}
+
+void check_dump(const DumpRequest& dump, const TrainState& state, const TrainSettings& settings,
+                const Communicator& communicator) {
+    if (dump.step < 0) return;
+    if (dump.step >= settings.schedule.steps || static_cast<std::uint64_t>(dump.step) < state.step)
+        throw InputError(fmt::format("--dump-step {}: this run makes the steps {} to {}", dump.step, state.step,
+                                     settings.schedule.steps - 1));
+    on_root(communicator, [&] { require_writable_place(dump.file, "dump"); });
+}
+
+int run(int argc, char** argv, const Communicator& communicator) {
+    const auto program_start = std::chrono::steady_clock::now();
+
+    // 1. The command line and the deck.
+    Options options;
+    if (const auto code = parse(options, argc, argv, communicator)) return *code;
+    Deck deck = Deck::read(options.deck, options.overrides);
+    const TrainSettings settings = read_train_settings(deck);
+    ModelConfig config = read_model_config(deck, default_vocabulary().size());
+    deck.refuse_unknown_keys();
+    check_lengths(settings, config, deck);
+
+    // 2. The corpora, which bring the vocabulary.
+    for (const char* key : {"data.corpus", "data.validation"})
+        if (deck.has(key)) require_readable_file(deck.text(key, ""), deck.place(key) + ": corpus");
+    const Corpus corpus(settings.corpus, communicator);
+    std::unique_ptr<const Corpus> validation;
+    if (!settings.validation.empty()) {
+        validation = std::make_unique<const Corpus>(settings.validation, communicator);
+        check_vocabularies(corpus, *validation);
+    }
+    config.vocabulary = corpus.vocabulary().size();
+
+    // 3. The device and the model.
+    const int threads = threads_for_rank(communicator);
+    const std::unique_ptr<Backend> backend = make_backend(options.device, settings.precision, threads);
+    TrainState state = make_train_state(config, *backend);
+    report_setup(state, settings, corpus, validation.get(), threads, communicator);
+
+    // 4. Where to start.
+    const Start start = restore_state(state, options.start, settings, corpus, communicator);
+    if (state.step >= static_cast<std::uint64_t>(settings.schedule.steps)) {
+        log_information(fmt::format("{} holds the state after step {} of {}: nothing is left to do",
+                                    start.checkpoint.string(), state.step, settings.schedule.steps));
+        return exit_done;
+    }
+    check_dump(options.dump, state, settings, communicator);
+    prepare_directory(state, settings, communicator);
+    report_start(start, state, settings);
+
+    // 5. Training; from here on a signal asks to save and stop.
+    catch_signals();
+    return train(state, {.settings = settings,
+                         .deck = deck.canonical(),
+                         .corpus = corpus,
+                         .validation = validation.get(),
+                         .dump = options.dump,
+                         .program_start = program_start,
+                         .communicator = communicator});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    return protalbert::run_program(
+        argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
+}

@@ -1,0 +1,260 @@
+#include "train/run_state.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "base/error.hpp"
+#include "base/file_system.hpp"
+#include "base/log.hpp"
+#include "comm/program.hpp"
+#include "io/checkpoint.hpp"
+
+namespace protalbert {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::vector<NamedArray> named_arrays(const ParameterLayout& layout, std::vector<float>& values) {
+    std::vector<NamedArray> arrays;
+    for (const Parameter& parameter : layout.parameters)
+        arrays.push_back({parameter.name, parameter.shape, values.data() + parameter.offset});
+    return arrays;
+}
+
+std::vector<float> host_array(const Model& model) {
+    return std::vector<float>(static_cast<std::size_t>(model.layout.size), 0.0F);
+}
+
+void upload_array(const DeviceMemory& array, const std::vector<float>& values, Backend& backend) {
+    backend.upload(array.data(), values.data(), values.size() * sizeof(float), {});
+    backend.synchronize({});
+}
+
+/// What rank 0 finds, for all: files may come and go while ranks look on their own.
+fs::path resolve_together(const std::string& path, const Communicator& communicator) {
+    std::string found;
+    on_root(communicator, [&] { found = resolve_checkpoint(path).string(); });
+    return communicator.broadcast(found, 0);
+}
+
+std::vector<fs::path> list_together(const fs::path& folder, const Communicator& communicator) {
+    std::string lines;
+    if (communicator.root())
+        for (const fs::path& file : list_checkpoints(folder)) lines += file.string() + '\n';
+    std::istringstream input(communicator.broadcast(lines, 0));
+    std::vector<fs::path> files;
+    for (std::string line; std::getline(input, line);) files.emplace_back(line);
+    return files;
+}
+
+/// "id 7: A against C" for the first few ids that differ.
+std::vector<std::string> vocabulary_differences(const std::vector<std::string>& ours,
+                                                const std::vector<std::string>& theirs) {
+    constexpr std::size_t most = 5;
+    std::vector<std::string> lines;
+    if (ours.size() != theirs.size()) lines.push_back(fmt::format("{} pieces against {}", ours.size(), theirs.size()));
+    for (std::size_t id = 0; id < std::min(ours.size(), theirs.size()) && lines.size() < most; ++id)
+        if (ours[id] != theirs[id]) lines.push_back(fmt::format("id {}: {} against {}", id, ours[id], theirs[id]));
+    return lines;
+}
+
+void check_vocabulary(const CheckpointHeader& header, const fs::path& file, const Corpus& corpus) {
+    const auto lines = vocabulary_differences(corpus.vocabulary().pieces, header.vocabulary);
+    if (!lines.empty())
+        throw InputError(
+            fmt::format("the vocabulary of corpus {} differs from that of checkpoint {}: {}; prepare the corpus with "
+                        "the checkpoint's vocabulary",
+                        corpus.path(), file.string(), fmt::join(lines, ", ")));
+}
+
+bool same_tensors(const ParameterLayout& ours, const ParameterLayout& theirs) {
+    return std::equal(ours.parameters.begin(), ours.parameters.end(), theirs.parameters.begin(),
+                      theirs.parameters.end(), [](const Parameter& left, const Parameter& right) {
+                          return left.name == right.name && left.shape == right.shape;
+                      });
+}
+
+void check_resumable(const CheckpointHeader& header, const fs::path& file, const TrainState& state,
+                     const TrainSettings& settings, const Corpus& corpus, const Communicator& communicator) {
+    const auto lines = differences(state.model.config, config_from_json(header.config, file.string()));
+    if (!lines.empty())
+        throw InputError(
+            fmt::format("the deck's model differs from that of checkpoint {}: {}; use the deck of that run, or another "
+                        "checkpoint.directory",
+                        file.string(), fmt::join(lines, ", ")));
+    check_vocabulary(header, file, corpus);
+    if (!communicator.root()) return;
+    if (header.corpus_hash != corpus.hash())
+        log_warning(
+            fmt::format("the run in {} was trained on another corpus than {} until now", file.string(), corpus.path()));
+    if (header.samples != header.step * static_cast<std::uint64_t>(settings.global_batch))
+        log_warning(
+            fmt::format("train.global_batch has changed since {} was written: of this epoch, some sequences "
+                        "come again or not at all",
+                        file.string()));
+}
+
+void load_all(TrainState& state, const fs::path& file, const CheckpointHeader& header,
+              const Communicator& communicator) {
+    Backend& backend = *state.model.backend;
+    std::vector<float> parameters = host_array(state.model), m = parameters, v = parameters;
+    const ParameterLayout& layout = state.model.layout;
+    read_checkpoint(file, {named_arrays(layout, parameters), named_arrays(layout, m), named_arrays(layout, v)},
+                    communicator);
+    set_parameters(state.model, parameters);
+    upload_array(state.m, m, backend);
+    upload_array(state.v, v, backend);
+    state.step = header.step;
+    state.samples = header.samples;
+}
+
+/// The newest checkpoint that can be read; false when there is none.
+bool resume_newest(TrainState& state, Start& start, const TrainSettings& settings, const Corpus& corpus,
+                   const Communicator& communicator) {
+    for (const fs::path& file : list_together(settings.directory, communicator)) {
+        CheckpointHeader header;
+        try {
+            header = read_checkpoint_header(file, communicator);
+        } catch (const InputError& error) {
+            if (communicator.root()) log_warning(fmt::format("passed over: {}", error.what()));
+            continue;
+        }
+        check_resumable(header, file, state, settings, corpus, communicator);
+        try {
+            load_all(state, file, header, communicator);
+        } catch (const InputError& error) {
+            if (communicator.root()) log_warning(fmt::format("passed over: {}", error.what()));
+            continue;
+        }
+        start = {StartKind::resumed, file};
+        return true;
+    }
+    return false;
+}
+
+void load_weights(TrainState& state, const fs::path& file, const Corpus& corpus, const Communicator& communicator) {
+    const CheckpointHeader header = read_checkpoint_header(file, communicator);
+    const ModelConfig theirs = config_from_json(header.config, file.string());
+    const auto lines = differences(state.model.config, theirs);
+    if (!same_tensors(state.model.layout, make_parameter_layout(theirs)))
+        throw InputError(fmt::format("--init {}: its tensors do not fit the deck's model: {}; make [model] the same",
+                                     file.string(), fmt::join(lines, ", ")));
+    check_vocabulary(header, file, corpus);
+    if (!lines.empty() && communicator.root())
+        log_warning(fmt::format("--init {}: the tensors fit, but the models differ: {}", file.string(),
+                                fmt::join(lines, ", ")));
+    std::vector<float> parameters = host_array(state.model);
+    read_checkpoint(file, {named_arrays(state.model.layout, parameters), {}, {}}, communicator);
+    set_parameters(state.model, parameters);
+}
+
+/// DIRECTORY/set_aside_1, or the first number that is free.
+fs::path free_folder(const fs::path& directory) {
+    for (int number = 1;; ++number) {
+        fs::path folder = directory / fmt::format("set_aside_{}", number);
+        if (!fs::exists(folder)) return folder;
+    }
+}
+
+/// Throws Error unless the array is the same on every rank.
+void check_replicas(const std::vector<float>& values, const char* what, const Communicator& communicator) {
+    const std::uint64_t hash = XXH3_64bits(values.data(), values.size() * sizeof(float));
+    const std::vector<std::uint64_t> hashes = communicator.gather_all(hash);
+    const auto other = std::find_if(hashes.begin(), hashes.end(), [&](auto theirs) { return theirs != hashes[0]; });
+    if (other != hashes.end())
+        throw Error(
+            fmt::format("the {} of ranks 0 and {} differ, although they are computed from the same gradients; "
+                        "nothing was saved. A machine's memory or network may be faulty: start again from the "
+                        "last checkpoint, without the machine of that rank",
+                        what, other - hashes.begin()));
+}
+
+}  // namespace
+
+std::vector<float> download_array(const DeviceMemory& array, const Model& model) {
+    std::vector<float> values(static_cast<std::size_t>(model.layout.size));
+    model.backend->download(values.data(), array.data(), values.size() * sizeof(float), {});
+    model.backend->synchronize({});
+    return values;
+}
+
+Start restore_state(TrainState& state, const StartOptions& options, const TrainSettings& settings, const Corpus& corpus,
+                    const Communicator& communicator) {
+    Start start;
+    if (options.resume == "auto") {
+        if (resume_newest(state, start, settings, corpus, communicator)) return start;
+    } else if (options.resume != "never") {
+        start = {StartKind::resumed, resolve_together(options.resume, communicator)};
+        const CheckpointHeader header = read_checkpoint_header(start.checkpoint, communicator);
+        check_resumable(header, start.checkpoint, state, settings, corpus, communicator);
+        load_all(state, start.checkpoint, header, communicator);
+        return start;
+    }
+    if (!options.init.empty()) {
+        start = {StartKind::initialised, resolve_together(options.init, communicator)};
+        load_weights(state, start.checkpoint, corpus, communicator);
+    } else {
+        set_parameters(state.model, initial_parameters(state.model.layout, state.model.config, settings.sample.seed));
+    }
+    return start;
+}
+
+void prepare_directory(const TrainState& state, const TrainSettings& settings, const Communicator& communicator) {
+    on_root(communicator, [&] {
+        const fs::path& directory = settings.directory;
+        std::error_code error;
+        fs::create_directories(directory, error);
+        if (!error && settings.metrics.has_parent_path()) fs::create_directories(settings.metrics.parent_path(), error);
+        if (error)
+            throw InputError(
+                fmt::format("cannot create {}: {}; set checkpoint.directory and run.metrics to places that "
+                            "can be written",
+                            directory.string(), error.message()));
+        require_writable_place(directory / checkpoint_name(0), "checkpoint");
+        require_writable_place(settings.metrics, "metrics file");
+
+        fs::path aside;
+        for (const fs::path& file : list_checkpoints(directory)) {
+            if (file.filename() <= checkpoint_name(state.step) && state.step > 0) break;  // newest first
+            if (aside.empty()) {
+                aside = free_folder(directory);
+                fs::create_directories(aside);
+                if (fs::exists(settings.metrics))
+                    fs::copy_file(settings.metrics, aside / settings.metrics.filename(),
+                                  fs::copy_options::overwrite_existing);
+            }
+            fs::rename(file, aside / file.filename());
+            log_warning(fmt::format("{} is not of this run's past: moved to {}", file.string(), aside.string()));
+        }
+    });
+}
+
+fs::path save_state(const TrainState& state, std::uint64_t step, std::uint64_t samples, const std::string& deck,
+                    const TrainSettings& settings, const Corpus& corpus, const Communicator& communicator) {
+    const Model& model = state.model;
+    std::vector<float> parameters = get_parameters(model);
+    std::vector<float> m = download_array(state.m, model), v = download_array(state.v, model);
+    check_replicas(parameters, "parameters", communicator);
+    check_replicas(m, "first moments", communicator);
+    check_replicas(v, "second moments", communicator);
+
+    const CheckpointHeader header = {.step = step,
+                                     .samples = samples,
+                                     .deck = deck,
+                                     .config = to_json(model.config),
+                                     .corpus_hash = corpus.hash(),
+                                     .vocabulary = corpus.vocabulary().pieces};
+    const fs::path file = settings.directory / checkpoint_name(step);
+    const ParameterLayout& layout = model.layout;
+    write_checkpoint(file, header, {named_arrays(layout, parameters), named_arrays(layout, m), named_arrays(layout, v)},
+                     communicator);
+    if (communicator.root()) prune_checkpoints(settings.directory, settings.keep);
+    return file;
+}
+
+}  // namespace protalbert

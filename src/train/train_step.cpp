@@ -1,0 +1,125 @@
+#include "train/train_step.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace protalbert {
+
+namespace {
+
+constexpr Stream stream = {};
+
+std::size_t float_bytes(const ParameterLayout& layout) { return static_cast<std::size_t>(layout.size) * sizeof(float); }
+
+}  // namespace
+
+TrainState make_train_state(const ModelConfig& config, Backend& backend) {
+    TrainState state;
+    state.model = make_model(config, backend);
+    const std::size_t bytes = float_bytes(state.model.layout);
+    state.gradients = DeviceMemory(backend, bytes);
+    state.m = DeviceMemory(backend, bytes);
+    state.v = DeviceMemory(backend, bytes);
+    state.variables = state.model.layout.variables();
+    return state;
+}
+
+MicroBatchLimits micro_batch_limits(const TrainSettings& settings) {
+    MicroBatchLimits limits{};
+    limits.tokens =
+        std::max(settings.batch_tokens, settings.sample.max_length);  // a single sample may exceed the budget
+    const std::int64_t largest_batch =
+        std::max(settings.global_batch, settings.validation.empty() ? 0 : settings.validation_sequences);
+    // The shortest sample is one residue between [CLS] and [SEP].
+    limits.sequences = std::min(largest_batch, limits.tokens / 3);
+    // A fraction of each sample's tokens, rounded, at least one.
+    limits.masked =
+        static_cast<std::int64_t>(std::ceil(settings.sample.masked_fraction * static_cast<double>(limits.tokens))) +
+        limits.sequences;
+    return limits;
+}
+
+StepWorkspace make_step_workspace(const Model& model, const MicroBatchLimits& limits,
+                                  const Communicator& communicator) {
+    return {.activations = make_training_workspace(model, limits.tokens, limits.sequences, limits.masked),
+            .batch = {},
+            .losses = DeviceMemory(*model.backend, 2 * sizeof(LossSums)),
+            .squared_norm = DeviceMemory(*model.backend, sizeof(double)),
+            .reduction = GradientReduction(communicator)};
+}
+
+void sum_over_ranks(StepSums& sums, const Communicator& communicator) {
+    std::array<double*, 8> fields = {&sums.losses.masked_loss,
+                                     &sums.losses.masked_correct,
+                                     &sums.losses.sentence_loss,
+                                     &sums.losses.sentence_correct,
+                                     &sums.flops,
+                                     &sums.not_finite,
+                                     &sums.signals,
+                                     &sums.time_is_up};
+    std::array<double, fields.size()> values{};
+    std::transform(fields.begin(), fields.end(), values.begin(), [](const double* field) { return *field; });
+    communicator.sum(values.data(), static_cast<int>(values.size()));
+    for (std::size_t i = 0; i < fields.size(); ++i) *fields[i] = values[i];
+}
+
+LossTotals download_losses(const StepWorkspace& workspace, Backend& backend) {
+    std::array<LossSums, 2> sums{};
+    backend.download(sums.data(), workspace.losses.data(), sizeof sums, stream);
+    backend.synchronize(stream);
+    return {.masked_loss = sums[0].loss,
+            .masked_correct = static_cast<double>(sums[0].correct),
+            .sentence_loss = sums[1].loss,
+            .sentence_correct = static_cast<double>(sums[1].correct)};
+}
+
+LossTotals compute_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& workspace) {
+    Backend& backend = *state.model.backend;
+    float* const gradients = state.gradients.as<float>();
+    backend.set_zero(gradients, float_bytes(state.model.layout), stream);
+    backend.set_zero(workspace.losses.data(), workspace.losses.bytes(), stream);
+
+    const GradientReady reduce = [&](std::int64_t offset, std::int64_t size) {
+        backend.synchronize(stream);  // MPI reads the memory itself
+        workspace.reduction.start(gradients + offset, size);
+        workspace.reduction.progress();
+    };
+    // Counts of the whole step, known before the backward pass: the gradients are final without another division.
+    const double masked_scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, batch.global_masked));
+    const double sentence_scale = batch.global_sentences > 0 ? 1.0 / static_cast<double>(batch.global_sentences) : 0.0;
+    for (const PackedBatch& packed : batch.micro_batches) {
+        upload_batch(workspace.batch, packed, backend, stream);
+        const bool last = &packed == &batch.micro_batches.back();
+        forward_backward(state.model, workspace.batch, *workspace.activations, gradients, workspace.step_losses(),
+                         masked_scale, sentence_scale, last ? reduce : GradientReady{}, stream);
+    }
+    if (batch.micro_batches.empty()) announce_gradients(state.model, reduce);
+    workspace.reduction_wait += workspace.reduction.finish();
+    return download_losses(workspace, backend);
+}
+
+double gradient_norm(const TrainState& state, StepWorkspace& workspace) {
+    Backend& backend = *state.model.backend;
+    backend.sum_of_squares(workspace.squared_norm.as<double>(), state.gradients.as<float>(), state.model.layout.size,
+                           stream);
+    double squared = 0;
+    backend.download(&squared, workspace.squared_norm.data(), sizeof squared, stream);
+    backend.synchronize(stream);
+    return std::sqrt(squared);
+}
+
+void update_parameters(TrainState& state, const StepWorkspace& workspace, const TrainSettings& settings,
+                       double learning_rate) {
+    OptimizerStep step;  // both moments' decay rates and epsilon are the official ones
+    step.learning_rate = learning_rate;
+    step.weight_decay = settings.weight_decay;
+    step.clip = settings.clip;
+    step.squared_norm = workspace.squared_norm.as<double>();
+    Model& model = state.model;
+    const auto update = settings.optimizer == OptimizerKind::lamb ? &Backend::lamb : &Backend::adamw;
+    (model.backend->*update)(model.parameters.as<float>(), model.copies.data(), state.m.as<float>(),
+                             state.v.as<float>(), state.gradients.as<float>(), state.variables, step, stream);
+}
+
+}  // namespace protalbert

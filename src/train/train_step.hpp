@@ -1,0 +1,75 @@
+#pragma once
+// One training step: gradients of all micro-batches, their sum over ranks, clipping and the optimiser's update.
+
+#include <cstdint>
+
+#include "comm/communicator.hpp"
+#include "comm/gradient_reduction.hpp"
+#include "data/batch_loader.hpp"
+#include "model/model.hpp"
+#include "train/losses.hpp"
+#include "train/train_settings.hpp"
+
+namespace protalbert {
+
+/// What training changes: the same on every rank.
+struct TrainState {
+    Model model;
+    DeviceMemory gradients;  ///< float32 [layout.size]
+    DeviceMemory m;          ///< float32 [layout.size]: first moments
+    DeviceMemory v;          ///< float32 [layout.size]: second moments
+    std::vector<Variable> variables;
+    std::uint64_t step = 0;     ///< steps done
+    std::uint64_t samples = 0;  ///< sequences consumed
+};
+/// Allocates everything, filled with zeros.
+TrainState make_train_state(const ModelConfig& config, Backend& backend);
+
+/// The most that a micro-batch can hold.
+struct MicroBatchLimits {
+    std::int64_t tokens;
+    std::int64_t sequences;
+    std::int64_t masked;
+};
+/// For training and, where there is one, for validation.
+MicroBatchLimits micro_batch_limits(const TrainSettings& settings);
+
+/// What a step needs beside the state, made once.
+struct StepWorkspace {
+    TrainingWorkspacePointer activations;
+    DeviceBatch batch;
+    DeviceMemory losses;        ///< LossSums [2]: masked residues, sentences
+    DeviceMemory squared_norm;  ///< double [1]
+    GradientReduction reduction;
+    double reduction_wait = 0;  ///< seconds spent waiting for other ranks' gradients so far
+
+    StepLosses step_losses() const { return {losses.as<LossSums>(), losses.as<LossSums>() + 1}; }
+};
+StepWorkspace make_step_workspace(const Model& model, const MicroBatchLimits& limits, const Communicator& communicator);
+
+/// What the ranks tell each other once a step.
+struct StepSums {
+    LossTotals losses;
+    double flops = 0;       ///< the model's
+    double not_finite = 0;  ///< ranks whose gradient norm is not finite
+    double signals = 0;     ///< ranks that caught a signal
+    double time_is_up = 0;  ///< ranks whose time limit has come
+};
+void sum_over_ranks(StepSums& sums, const Communicator& communicator);
+
+/// Gradients of the mean losses over the whole global batch, summed over ranks, in state.gradients. Collective: every
+/// rank starts the same sums in the same order, each as soon as its range is final in the last micro-batch.
+/// Returns this rank's loss totals.
+LossTotals compute_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& workspace);
+
+/// Global norm of the gradients, which also stays on the device for the update. The same on every rank.
+double gradient_norm(const TrainState& state, StepWorkspace& workspace);
+
+/// Clips by the norm found before and moves the parameters; destroys the gradients.
+void update_parameters(TrainState& state, const StepWorkspace& workspace, const TrainSettings& settings,
+                       double learning_rate);
+
+/// Reads the sums of a device's losses.
+LossTotals download_losses(const StepWorkspace& workspace, Backend& backend);
+
+}  // namespace protalbert

@@ -1,0 +1,40 @@
+#include "train/validation.hpp"
+
+#include <algorithm>
+
+namespace protalbert {
+
+Validation prepare_validation(const Corpus& corpus, const TrainSettings& settings, const SampleCost& cost,
+                              const Communicator& communicator) {
+    // As many sequences at a time as make shares of ranks even; more would only take memory while they are read.
+    constexpr std::int64_t sequences_at_a_time = 4096;
+    const LoaderSettings loader = {.sample = settings.sample,
+                                   .global_batch = std::min(settings.validation_sequences, sequences_at_a_time),
+                                   .batch_tokens = settings.batch_tokens};
+    Validation validation;
+    validation.batches = BatchLoader::validation_batches(
+        corpus, static_cast<std::uint64_t>(settings.validation_sequences), loader, cost, communicator);
+    for (const StepBatch& batch : validation.batches) {
+        validation.masked += batch.global_masked;
+        validation.sentences += batch.global_sentences;
+    }
+    return validation;
+}
+
+Losses validate(const Validation& validation, const TrainState& state, StepWorkspace& workspace,
+                const Communicator& communicator) {
+    Backend& backend = *state.model.backend;
+    backend.set_zero(workspace.losses.data(), workspace.losses.bytes(), {});
+    for (const StepBatch& batch : validation.batches) {
+        for (const PackedBatch& packed : batch.micro_batches) {
+            upload_batch(workspace.batch, packed, backend, {});
+            evaluate(state.model, workspace.batch, *workspace.activations, workspace.step_losses(), {});
+        }
+    }
+    StepSums sums;
+    sums.losses = download_losses(workspace, backend);
+    sum_over_ranks(sums, communicator);
+    return mean_losses(sums.losses, validation.masked, validation.sentences);
+}
+
+}  // namespace protalbert
