@@ -1,0 +1,251 @@
+#include "embed/embed.hpp"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "base/progress.hpp"
+#include "base/signals.hpp"
+#include "comm/program.hpp"
+#include "embed/embedder.hpp"
+#include "embed/plan.hpp"
+#include "embed/rank_news.hpp"
+#include "embed/share.hpp"
+#include "embed/writer.hpp"
+#include "io/checkpoint.hpp"
+#include "model/cost.hpp"
+
+namespace protalbert {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// The checkpoint's file. Throws InputError for what is none.
+std::string find_checkpoint(const std::string& path) {
+    if (std::filesystem::is_directory(path) && std::filesystem::exists(path + "/config.json") &&
+        list_checkpoints(path).empty())
+        throw InputError(
+            fmt::format("{} is a Hugging Face folder, which cannot be read yet; name a checkpoint file "
+                        "(step_*.h5) or a run's checkpoint folder",
+                        path));
+    return resolve_checkpoint(path).string();
+}
+
+/// The checkpoint's file, the same on every rank while a run adds newer ones. Throws InputError for what is none.
+std::string find_checkpoint(const std::string& path, const Communicator& communicator) {
+    std::string file;
+    on_root(communicator, [&] { file = find_checkpoint(path); });
+    return communicator.broadcast(file, 0);
+}
+
+const char* residues_name(ResidueVectors residues) {
+    switch (residues) {
+        case ResidueVectors::none:
+            return "none";
+        case ResidueVectors::float16:
+            return "float16";
+        case ResidueVectors::float32:
+            return "float32";
+    }
+    return "";
+}
+
+std::string pool_name(const VectorChoice& choice) {
+    if (choice.mean && choice.cls) return "mean,cls";
+    return choice.mean ? "mean" : choice.cls ? "cls" : "none";
+}
+
+/// What the vectors and batches depend on beside proteins and weights, as the program's own options.
+std::string options_text(const EmbedOptions& options, std::int64_t batch_tokens) {
+    return fmt::format("--residues {} --pool {} --layout {} --batch-tokens {} --precision {}",
+                       residues_name(options.vectors.residues), pool_name(options.vectors),
+                       options.vectors.layout == Layout::flat ? "flat" : "per-protein", batch_tokens,
+                       options.precision == Precision::float32 ? "float32" : "bfloat16");
+}
+
+std::uint64_t hash_text(const std::string& text, std::uint64_t seed) {
+    return XXH3_64bits_withSeed(text.data(), text.size(), seed);
+}
+
+void report_input(const ProteinInput& input, double seconds) {
+    log_information(fmt::format("read {} proteins, {} residues to embed, in {}", format_count(input.proteins),
+                                format_count(input.residues), format_duration(seconds)));
+}
+
+/// What was done to whom: every protein of the input is accounted for.
+void report_treatments(const ProteinInput& input) {
+    const auto line = [](std::uint64_t count, const std::string& text) {
+        if (count > 0) log_information(fmt::format("  {} {}", format_count(count), text));
+    };
+    const auto treated = [&](Treatment treatment) { return input.treated[static_cast<int>(treatment)]; };
+    line(treated(Treatment::embedded), "proteins embedded");
+    line(treated(Treatment::empty), "proteins without residues: rows kept, length 0, vectors NaN");
+    line(treated(Treatment::too_long), "proteins too long for the model: rows kept, length 0, vectors NaN");
+    line(treated(Treatment::skipped), "proteins skipped for letters that are no residues: rows kept, length 0, NaN");
+    line(input.duplicate_ids, "proteins have an id that occurs before: each has its own row");
+    line(input.replaced_residues, "residues U, Z, O or B read as X");
+    line(input.unknown_letters, "letters that are no residues read as X");
+    line(input.stops, "trailing '*' dropped");
+}
+
+/// Batches not done yet, ascending.
+std::vector<std::uint64_t> missing_batches(const OutputFile& output) {
+    std::vector<std::uint64_t> missing;
+    for (std::uint64_t b = 0; b < output.done.size(); ++b)
+        if (output.done[b] == 0) missing.push_back(b);
+    return missing;
+}
+
+/// Computes and writes this rank's batches until they are done or a signal asks to stop. Batches left undone.
+std::size_t compute(const Work& work, const EmbedPlan& plan, const Model& model, const VectorChoice& vectors,
+                    const OutputFile& output, const Vocabulary& vocabulary, std::uint64_t total_residues,
+                    const Communicator& communicator) {
+    Embedder embedder;
+    if (!work.batches.empty()) embedder = make_embedder(model, vectors, plan.most_tokens, plan.most_sequences);
+    VectorWriter writer(output, vectors, static_cast<std::uint64_t>(model.config.hidden));
+    RankNews news(communicator);
+    Progress progress("embedding", total_residues, "residues", communicator.root());
+    PackedBatch batch;
+    std::size_t done = 0;
+    for (; done < work.batches.size() && !news.stopping(); ++done) {
+        BatchVectors& buffer = writer.buffer();
+        buffer.number = work.batches[done].number;
+        buffer.items = work.batch(done);
+        batch.clear();
+        std::uint64_t residues = 0;
+        for (const WorkItem& item : buffer.items) {
+            append_protein(batch, work.residues(item), item.protein, vocabulary);
+            residues += item.length;
+        }
+        embed_batch(embedder, batch, buffer);
+        writer.submit();
+        news.tell(residues, caught_signal() != 0);
+        progress.update(news.residues());
+    }
+    writer.finish();
+    news.finish([&] { progress.update(news.residues()); });
+    progress.finish();
+    return work.batches.size() - done;
+}
+
+}  // namespace
+
+std::int64_t default_batch_tokens(const ModelConfig& config, const std::string& device) {
+    // GPUs need many rows for their full rate, and have the memory (performance.md, section 8).
+    if (device == "cuda") return 32768;
+    // CPUs reach theirs with 512 rows a product. A batch is also the time between a signal and the end, and what an
+    // interruption costs: about 10 s for ProtAlbert on two cores of 250 GFLOP/s each.
+    constexpr double batch_flops = 5e12;
+    const double flops = forward_flops(config, 512) / 512;
+    return std::clamp(static_cast<std::int64_t>(batch_flops / flops) / 512 * 512, std::int64_t{1024},
+                      std::int64_t{4096});
+}
+
+int embed_proteins(const EmbedOptions& options, const Communicator& communicator) {
+    const auto start = Clock::now();
+    catch_signals();
+
+    // 1. The model: configuration and vocabulary of the checkpoint, on a device.
+    const std::string checkpoint = find_checkpoint(options.checkpoint, communicator);
+    const CheckpointHeader header = read_checkpoint_header(checkpoint, communicator);
+    const ModelConfig config = config_from_json(header.config, checkpoint);
+    const Vocabulary vocabulary = make_vocabulary(header.vocabulary, checkpoint);
+    const std::unique_ptr<Backend> backend =
+        make_backend(options.device, options.precision, threads_for_rank(communicator));
+    log_information(fmt::format("checkpoint {} of step {}: {} iterations, hidden {}, on {}", checkpoint, header.step,
+                                config.layers, config.hidden, backend->description()));
+
+    // 2. The proteins, in input order, shared by all ranks.
+    const auto longest = static_cast<std::uint64_t>(std::max<std::int64_t>(0, config.positions - special_tokens));
+    ProteinInput input = read_proteins(options.inputs, options.format, options.invalid, options.too_long, longest,
+                                       vocabulary, communicator);
+    report_input(input, seconds_since(start));
+
+    // 3. The plan: batches by length, longest first.
+    const std::int64_t batch_tokens =
+        options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, options.device);
+    const std::vector<std::uint32_t> lengths = gather_lengths(input, communicator);
+    const EmbedPlan plan = plan_batches(lengths, batch_tokens);
+    const std::vector<double> costs = batch_costs(plan, lengths, config);
+    const OutputSizes sizes{input.proteins, input.residues, static_cast<std::uint64_t>(config.hidden),
+                            plan.batch_count(), input.longest_id};
+    const std::uint64_t bytes = output_bytes(options.vectors, sizes);
+    log_information(fmt::format("{} batches of at most {} tokens; {} will take {}", format_count(sizes.batches),
+                                format_count(static_cast<std::uint64_t>(std::max(batch_tokens, plan.most_tokens))),
+                                options.output, format_bytes(static_cast<double>(bytes))));
+
+    // 4. The weights.
+    Model model = make_model(config, *backend);
+    std::uint64_t checkpoint_hash = load_parameters(model, checkpoint, communicator);
+    checkpoint_hash = hash_text(header.config, checkpoint_hash);
+    for (const std::string& piece : header.vocabulary) checkpoint_hash = hash_text(piece, checkpoint_hash);
+
+    // 5. The output: new, continued, or done already.
+    const JobIdentity identity{input.hash, checkpoint_hash, options_text(options, batch_tokens)};
+    const OutputState state = find_output(options.output, identity, options.overwrite, communicator);
+    if (state == OutputState::finished) {
+        log_information(fmt::format("{} holds these embeddings already: nothing to do", options.output));
+        return exit_done;
+    }
+    if (state == OutputState::fresh) require_room(options.output, bytes, options.vectors, sizes, communicator);
+    const OutputDescription description{checkpoint, header.step, header.config,
+                                        options.precision == Precision::float32 ? "float32" : "bfloat16"};
+    const OutputFile output = state == OutputState::fresh
+                                  ? create_output(options.output, options.vectors, sizes, identity, description,
+                                                  input.runs, lengths, communicator)
+                                  : continue_output(options.output, sizes, communicator);
+    const std::vector<std::uint64_t> missing = missing_batches(output);
+    if (state == OutputState::interrupted)
+        log_information(fmt::format("continuing {}: {} of {} batches are there", output.part_path,
+                                    format_count(sizes.batches - missing.size()), format_count(sizes.batches)));
+
+    // 6. Each rank's batches, with their residues.
+    const Work work = share_work(plan, lengths, missing, costs, std::move(input.runs), communicator);
+    std::uint64_t residues = 0;
+    double flops = 0;
+    for (const std::uint64_t number : missing) {
+        flops += costs[number];
+        for (const std::uint32_t protein : plan.batch(number)) residues += lengths[protein];
+    }
+    if (communicator.ranks() > 1)
+        log_information(
+            fmt::format("{} ranks share the work to within {:.1f} %", communicator.ranks(), 100 * work.imbalance));
+
+    // 7. Compute and write.
+    const auto compute_start = Clock::now();
+    std::uint64_t undone = compute(work, plan, model, options.vectors, output, vocabulary, residues, communicator);
+    communicator.sum(&undone, 1);
+    if (undone > 0) {
+        log_information(fmt::format("stopped by a signal: {} of {} batches are in {}; the same command continues",
+                                    format_count(sizes.batches - undone), format_count(sizes.batches),
+                                    output.part_path));
+        return exit_stopped;
+    }
+    const double seconds = seconds_since(compute_start);
+
+    // 8. The end: a name of its own and an account of every protein.
+    const std::uint64_t overflows = finish_output(options.output, output, sizes, communicator);
+    log_information(fmt::format("{} holds {} proteins in {}", options.output, format_count(input.proteins),
+                                format_bytes(static_cast<double>(std::filesystem::file_size(options.output)))));
+    report_treatments(input);
+    if (overflows > 0)
+        log_warning(
+            fmt::format("{} values are beyond float16 (65504) and became infinite; --residues float32 holds "
+                        "them",
+                        format_count(overflows)));
+    if (residues > 0)
+        log_information(fmt::format("{} residues in {}: {} residues/s, {:.1f} model GFLOP/s; {} in all",
+                                    format_count(residues), format_duration(seconds),
+                                    format_count(static_cast<std::uint64_t>(static_cast<double>(residues) / seconds)),
+                                    flops / seconds * 1e-9, format_duration(seconds_since(start))));
+    return exit_done;
+}
+
+}  // namespace protalbert

@@ -1,0 +1,395 @@
+#include "embed/output.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <unordered_set>
+
+#include "base/error.hpp"
+#include "base/file_system.hpp"
+#include "base/log.hpp"
+#include "base/progress.hpp"
+#include "comm/program.hpp"
+#include "embed/positioned_file.hpp"
+#include "io/hdf5.hpp"
+
+namespace protalbert {
+namespace {
+
+constexpr std::int64_t format_version = 1;
+const std::string format_name = "protalbert embeddings";
+constexpr std::uint64_t pooled_bytes = sizeof(float);
+
+/// The last bytes of an unfinished file; before them [batches] of progress and [proteins] of positions.
+struct Footer {
+    std::uint64_t table;  ///< byte position of the progress: HDF5's end
+    std::uint64_t batches, proteins;
+    std::uint64_t residues, mean, cls;
+    char magic[16];
+};
+constexpr char footer_magic[16] = "protalbert part";
+
+std::string part_path(const std::string& path) { return path + ".part"; }
+
+/// What two files' attributes disagree in, as a sentence; empty for the same job.
+std::string difference(const Hdf5File& file, const JobIdentity& identity) {
+    std::vector<std::string> parts;
+    if (file.unsigned_attribute("/", "input_hash") != identity.input_hash) parts.emplace_back("other proteins");
+    if (file.unsigned_attribute("/", "checkpoint_hash") != identity.checkpoint_hash)
+        parts.emplace_back("another checkpoint");
+    const std::string options = file.text_attribute("/", "options");
+    if (options != identity.options)
+        parts.push_back(fmt::format("other options ('{}' instead of '{}')", options, identity.options));
+    return fmt::format("{}", fmt::join(parts, " and "));
+}
+
+/// Whether a file is one of ours with its tables complete.
+bool is_output(const std::string& path) {
+    try {
+        const Hdf5File file = Hdf5File::open_alone(path);
+        check_format(file, format_name, format_version);
+        return file.has_attribute("/", "options");
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+bool has_footer(const std::string& path) {
+    const PositionedFile file(path, false);
+    if (file.size() < sizeof(Footer)) return false;
+    Footer footer;
+    file.read(&footer, sizeof footer, file.size() - sizeof footer);
+    return std::memcmp(footer.magic, footer_magic, sizeof footer_magic) == 0;
+}
+
+/// NaN for the pooled vectors of proteins without any.
+void write_missing_vectors(const OutputFile& output, const VectorChoice& choice, const OutputSizes& sizes,
+                           const std::vector<ProteinRun>& runs) {
+    const std::vector<float> nan(sizes.hidden, std::numeric_limits<float>::quiet_NaN());
+    const std::uint64_t row_bytes = sizes.hidden * pooled_bytes;
+    const PositionedFile file(output.part_path, true);
+    for (const ProteinRun& run : runs)
+        for (std::uint64_t i = 0; i < run.count(); ++i) {
+            if (run.treatments[i] == Treatment::embedded) continue;
+            const std::uint64_t protein = run.first + i;
+            if (choice.layout == Layout::flat) {
+                if (choice.mean) file.write(nan.data(), row_bytes, output.mean + protein * row_bytes);
+                if (choice.cls) file.write(nan.data(), row_bytes, output.cls + protein * row_bytes);
+            } else if (choice.residues == ResidueVectors::none) {
+                file.write(nan.data(), row_bytes, output.proteins[protein]);
+            }
+        }
+    file.sync();
+}
+
+std::vector<std::string> run_ids(const ProteinRun& run) {
+    std::vector<std::string> ids;
+    std::size_t at = 0;
+    for (const std::uint32_t length : run.id_lengths) {
+        ids.push_back(run.ids.substr(at, length));
+        at += length;
+    }
+    return ids;
+}
+
+/// Ids of all proteins [N], on every rank.
+std::vector<std::string> gather_ids(const std::vector<ProteinRun>& runs, std::uint64_t proteins,
+                                    const Communicator& communicator) {
+    std::vector<std::byte> bytes;
+    const auto append = [&](const void* data, std::size_t n) {
+        const std::size_t old = bytes.size();
+        bytes.resize(old + n);
+        if (n > 0) std::memcpy(bytes.data() + old, data, n);
+    };
+    for (const ProteinRun& run : runs) {
+        const std::uint64_t header[] = {run.first, run.count()};
+        append(header, sizeof header);
+        append(run.id_lengths.data(), run.id_lengths.size() * sizeof(std::uint32_t));
+        append(run.ids.data(), run.ids.size());
+    }
+    const std::vector<std::byte> all = communicator.concatenate(bytes);
+    std::vector<std::string> ids(proteins);
+    for (std::size_t at = 0; at < all.size();) {
+        std::uint64_t header[2];
+        std::memcpy(header, all.data() + at, sizeof header);
+        at += sizeof header;
+        std::vector<std::uint32_t> lengths(header[1]);
+        std::memcpy(lengths.data(), all.data() + at, lengths.size() * sizeof(std::uint32_t));
+        at += lengths.size() * sizeof(std::uint32_t);
+        for (std::uint64_t i = 0; i < header[1]; ++i) {
+            ids[header[0] + i].assign(reinterpret_cast<const char*>(all.data() + at), lengths[i]);
+            at += lengths[i];
+        }
+    }
+    return ids;
+}
+
+/// Tables and allocated vectors of the flat layout.
+void create_flat(Hdf5File& file, OutputFile& output, const VectorChoice& choice, const OutputSizes& sizes,
+                 const std::vector<ProteinRun>& runs, const std::vector<std::uint32_t>& lengths,
+                 const Communicator& communicator) {
+    const std::uint64_t N = sizes.proteins, H = sizes.hidden;
+    file.create_strings("/ids", N, sizes.longest_id);
+    file.create_dataset("/lengths", Element::uint64, {N});
+    file.create_dataset("/offsets", Element::uint64, {N + 1});
+    file.create_dataset("/status", Element::uint8, {N});
+    if (choice.mean) file.create_dataset("/mean", Element::float32, {N, H});
+    if (choice.cls) file.create_dataset("/cls", Element::float32, {N, H});
+    if (choice.residues != ResidueVectors::none)
+        file.create_dataset("/residues",
+                            choice.residues == ResidueVectors::float16 ? Element::float16 : Element::float32,
+                            {sizes.residues, H});
+    if (choice.mean) output.mean = file.file_offset("/mean");
+    if (choice.cls) output.cls = file.file_offset("/cls");
+    if (choice.residues != ResidueVectors::none && sizes.residues > 0) output.residues = file.file_offset("/residues");
+
+    // Every rank writes its runs; the calls are collective, so ranks with fewer join with nothing.
+    const auto rounds = static_cast<std::size_t>(communicator.maximum(static_cast<std::int64_t>(runs.size())));
+    const ProteinRun nothing;
+    std::uint64_t row = 0, protein = 0;
+    for (std::size_t round = 0; round < rounds; ++round) {
+        const ProteinRun& run = round < runs.size() ? runs[round] : nothing;
+        const Rows rows{run.first, run.count()};
+        for (; protein < run.first; ++protein) row += lengths[protein];
+        const std::vector<std::uint64_t> wide(run.lengths.begin(), run.lengths.end());
+        std::vector<std::uint64_t> ends;
+        for (const std::uint64_t length : wide) ends.push_back((ends.empty() ? row : ends.back()) + length);
+        file.write_strings("/ids", run_ids(run), run.first);
+        file.write("/lengths", wide.data(), rows);
+        file.write("/offsets", ends.data(), {run.first + 1, run.count()});
+        file.write("/status", run.treatments.data(), rows);
+    }
+    const std::uint64_t zero = 0;
+    file.write("/offsets", &zero, {0, communicator.root() ? std::uint64_t{1} : 0});
+}
+
+/// One dataset for each protein.
+void create_per_protein(Hdf5File& file, OutputFile& output, const VectorChoice& choice, const OutputSizes& sizes,
+                        const std::vector<ProteinRun>& runs, const std::vector<std::uint32_t>& lengths,
+                        const Communicator& communicator) {
+    const std::vector<std::string> ids = gather_ids(runs, sizes.proteins, communicator);
+    const std::vector<std::string> names = dataset_names(ids);
+    Element element = Element::float32;
+    if (choice.residues == ResidueVectors::float16) element = Element::float16;
+    output.proteins.assign(sizes.proteins, 0);
+    Progress progress("creating datasets", sizes.proteins, "proteins", communicator.root());
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        const std::string name = "/" + names[i];
+        const bool pooled = choice.residues == ResidueVectors::none;
+        file.create_dataset(
+            name, element,
+            pooled ? std::vector<std::uint64_t>{sizes.hidden} : std::vector<std::uint64_t>{lengths[i], sizes.hidden});
+        file.set_attribute(name, "original_id", ids[i]);
+        if (pooled || lengths[i] > 0) output.proteins[i] = file.file_offset(name);
+        file.close_dataset(name);
+        progress.update(i + 1);
+    }
+    progress.finish();
+}
+
+}  // namespace
+
+std::uint64_t VectorChoice::residue_bytes() const {
+    if (residues == ResidueVectors::none) return 0;
+    return residues == ResidueVectors::float16 ? 2 : 4;
+}
+
+std::uint64_t output_bytes(const VectorChoice& choice, const OutputSizes& sizes) {
+    const std::uint64_t pooled = (choice.mean ? 1 : 0) + (choice.cls ? 1 : 0);
+    const std::uint64_t vectors =
+        sizes.hidden * (sizes.residues * choice.residue_bytes() + sizes.proteins * pooled * pooled_bytes);
+    // A dataset's entry in a group's tree and its header with an attribute: about 700 bytes measured with HDF5 1.10.
+    constexpr std::uint64_t dataset_bytes = 700;
+    const std::uint64_t tables = choice.layout == Layout::flat
+                                     ? sizes.proteins * (sizes.longest_id + 2 * sizeof(std::uint64_t) + 1)
+                                     : sizes.proteins * (dataset_bytes + sizeof(std::uint64_t));
+    return vectors + tables + sizes.batches * sizeof(std::uint64_t);
+}
+
+std::vector<std::string> dataset_names(const std::vector<std::string>& ids) {
+    std::unordered_set<std::string> taken;
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        std::string name = ids[i];
+        for (char& letter : name)
+            if (letter == '/') letter = '_';
+        if (name.empty()) name = fmt::format("protein_{}", i + 1);
+        // HDF5 reads "." as the group itself.
+        if (name == ".") name = "_";
+        const std::string wanted = name;
+        for (int suffix = 2; !taken.insert(name).second; ++suffix) name = fmt::format("{}_{}", wanted, suffix);
+        names.push_back(std::move(name));
+    }
+    return names;
+}
+
+OutputState find_output(const std::string& path, const JobIdentity& identity, bool overwrite,
+                        const Communicator& communicator) {
+    OutputState state = OutputState::fresh;
+    const std::string part = part_path(path);
+    on_root(communicator, [&] {
+        require_writable_place(path, "the embeddings");
+        if (std::filesystem::exists(path)) {
+            const bool ours = is_output(path);
+            const std::string differs =
+                ours ? difference(Hdf5File::open_alone(path), identity) : "it is no complete file of embeddings";
+            if (differs.empty()) {
+                state = OutputState::finished;
+                return;
+            }
+            if (!overwrite)
+                throw InputError(
+                    fmt::format("{} exists and is not this job's: {}; give another --output, or "
+                                "--overwrite to replace it",
+                                path, ours ? "it has " + differs : differs));
+        }
+        if (!std::filesystem::exists(part)) return;
+        if (!is_output(part) || !has_footer(part)) {
+            log_information(fmt::format("{} was interrupted before its first vectors; starting anew", part));
+            return;
+        }
+        const std::string differs = difference(Hdf5File::open_alone(part), identity);
+        if (differs.empty()) {
+            state = OutputState::interrupted;
+        } else if (!overwrite) {
+            throw InputError(
+                fmt::format("{} holds the work of another job, which has {}; remove it, give another "
+                            "--output, or --overwrite to start anew",
+                            part, differs));
+        }
+    });
+    int code = static_cast<int>(state);
+    communicator.broadcast(&code, sizeof code, 0);
+    return static_cast<OutputState>(code);
+}
+
+void require_room(const std::string& path, std::uint64_t bytes, const VectorChoice& choice, const OutputSizes& sizes,
+                  const Communicator& communicator) {
+    on_root(communicator, [&] {
+        const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
+        std::error_code error;
+        const std::filesystem::space_info space = std::filesystem::space(folder, error);
+        if (error || space.available >= bytes) return;
+        VectorChoice smaller = choice;
+        std::string remedy;
+        if (choice.residues == ResidueVectors::float32) {
+            smaller.residues = ResidueVectors::float16;
+            remedy += fmt::format("--residues float16 needs {}, ",
+                                  format_bytes(static_cast<double>(output_bytes(smaller, sizes))));
+        }
+        if (choice.residues != ResidueVectors::none) {
+            smaller.residues = ResidueVectors::none;
+            smaller.mean = true;
+            remedy +=
+                fmt::format("--residues none {}, ", format_bytes(static_cast<double>(output_bytes(smaller, sizes))));
+        }
+        throw InputError(
+            fmt::format("the embeddings need {} and {} has {} free; {}or choose another place with "
+                        "--output",
+                        format_bytes(static_cast<double>(bytes)), folder.string(),
+                        format_bytes(static_cast<double>(space.available)), remedy));
+    });
+}
+
+OutputFile create_output(const std::string& path, const VectorChoice& choice, const OutputSizes& sizes,
+                         const JobIdentity& identity, const OutputDescription& description,
+                         const std::vector<ProteinRun>& runs, const std::vector<std::uint32_t>& lengths,
+                         const Communicator& communicator) {
+    OutputFile output;
+    output.part_path = part_path(path);
+    output.done.assign(sizes.batches, 0);
+    Hdf5File file = Hdf5File::create(output.part_path, communicator);
+    write_format(file, format_name, format_version);
+    file.set_attribute("/", "checkpoint", description.checkpoint);
+    file.set_attribute("/", "step", description.step);
+    file.set_attribute("/", "config", description.config);
+    file.set_attribute("/", "precision", description.precision);
+    if (choice.layout == Layout::flat)
+        create_flat(file, output, choice, sizes, runs, lengths, communicator);
+    else
+        create_per_protein(file, output, choice, sizes, runs, lengths, communicator);
+    file.set_attribute("/", "input_hash", identity.input_hash);
+    file.set_attribute("/", "checkpoint_hash", identity.checkpoint_hash);
+    file.set_attribute("/", "options", identity.options);
+    file.close();
+
+    all_or_none(communicator, [&] { write_missing_vectors(output, choice, sizes, runs); });
+    on_root(communicator, [&] {
+        const PositionedFile plain(output.part_path, true);
+        Footer footer{
+            plain.size(), sizes.batches, output.proteins.size(), output.residues, output.mean, output.cls, {}};
+        std::memcpy(footer.magic, footer_magic, sizeof footer_magic);
+        const std::uint64_t progress_bytes = sizes.batches * sizeof(std::uint64_t);
+        const std::uint64_t position_bytes = output.proteins.size() * sizeof(std::uint64_t);
+        const std::uint64_t end = footer.table + progress_bytes + position_bytes;
+        if (!plain.reserve(end + sizeof footer)) {
+            std::filesystem::remove(output.part_path);
+            throw Error(fmt::format("{} cannot have the {} that the embeddings need{}", path,
+                                    format_bytes(static_cast<double>(end)), space_hint(path)));
+        }
+        plain.truncate(end + sizeof footer);
+        plain.write(output.proteins.data(), position_bytes, footer.table + progress_bytes);
+        plain.sync();
+        plain.write(&footer, sizeof footer, end);
+        plain.sync();
+        output.progress = footer.table;
+    });
+    communicator.broadcast(&output.progress, sizeof output.progress, 0);
+    return output;
+}
+
+OutputFile continue_output(const std::string& path, const OutputSizes& sizes, const Communicator& communicator) {
+    OutputFile output;
+    output.part_path = part_path(path);
+    output.done.assign(sizes.batches, 0);
+    Footer footer{};
+    on_root(communicator, [&] {
+        const PositionedFile file(output.part_path, false);
+        file.read(&footer, sizeof footer, file.size() - sizeof footer);
+        if (footer.batches != sizes.batches || (footer.proteins != 0 && footer.proteins != sizes.proteins))
+            throw InputError(
+                fmt::format("the table at the end of {} is damaged; remove the file to start anew", output.part_path));
+        output.proteins.resize(footer.proteins);
+        file.read(output.done.data(), footer.batches * sizeof(std::uint64_t), footer.table);
+        file.read(output.proteins.data(), footer.proteins * sizeof(std::uint64_t),
+                  footer.table + footer.batches * sizeof(std::uint64_t));
+    });
+    communicator.broadcast(&footer, sizeof footer, 0);
+    output.proteins.resize(footer.proteins);
+    communicator.broadcast(output.done.data(), output.done.size() * sizeof(std::uint64_t), 0);
+    communicator.broadcast(output.proteins.data(), output.proteins.size() * sizeof(std::uint64_t), 0);
+    output.progress = footer.table;
+    output.residues = footer.residues;
+    output.mean = footer.mean;
+    output.cls = footer.cls;
+    return output;
+}
+
+std::uint64_t finish_output(const std::string& path, const OutputFile& file, const OutputSizes& sizes,
+                            const Communicator& communicator) {
+    std::uint64_t overflows = 0;
+    communicator.barrier();
+    on_root(communicator, [&] {
+        std::vector<std::uint64_t> done(sizes.batches);
+        {
+            const PositionedFile plain(file.part_path, false);
+            plain.read(done.data(), done.size() * sizeof(std::uint64_t), file.progress);
+        }
+        for (std::size_t b = 0; b < done.size(); ++b) {
+            if (done[b] == 0) throw Error(fmt::format("batch {} of {} was never written", b, file.part_path));
+            overflows += done[b] - 1;
+        }
+        rename_durably(file.part_path, path);
+        // The table behind HDF5's end has served; readers would not mind it.
+        const PositionedFile plain(path, true);
+        plain.truncate(file.progress);
+        plain.sync();
+    });
+    communicator.broadcast(&overflows, sizeof overflows, 0);
+    return overflows;
+}
+
+}  // namespace protalbert

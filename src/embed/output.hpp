@@ -1,0 +1,96 @@
+#pragma once
+// The file of embeddings. Parallel HDF5 makes it complete first: tables written, vectors allocated as contiguous
+// datasets, closed. Vectors are then placed by plain positioned writes, so that HDF5's metadata never changes again: a
+// job killed at any moment leaves a readable file. Until the end it is called OUTPUT.part and carries, behind HDF5's
+// last byte, a table of finished batches; a second call with the same command goes on from it.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.hpp"
+#include "embed/proteins.hpp"
+#include "embed/share.hpp"
+
+namespace protalbert {
+
+enum class ResidueVectors { none, float16, float32 };
+enum class Layout { flat, per_protein };
+
+/// Which vectors are written, and how.
+struct VectorChoice {
+    ResidueVectors residues = ResidueVectors::float32;
+    bool mean = true;
+    bool cls = true;
+    Layout layout = Layout::flat;
+
+    /// Bytes of an element of a residue's vector; 0 without them.
+    std::uint64_t residue_bytes() const;
+};
+
+struct OutputSizes {
+    std::uint64_t proteins = 0;    ///< N
+    std::uint64_t residues = 0;    ///< rows of /residues
+    std::uint64_t hidden = 0;      ///< H
+    std::uint64_t batches = 0;     ///< B
+    std::uint64_t longest_id = 1;  ///< bytes
+};
+
+/// Bytes of the whole file, HDF5's own left out.
+std::uint64_t output_bytes(const VectorChoice& choice, const OutputSizes& sizes);
+
+/// What the vectors depend on: two calls that agree in it do the same job.
+struct JobIdentity {
+    std::uint64_t input_hash = 0;       ///< ids and residues
+    std::uint64_t checkpoint_hash = 0;  ///< parameters, configuration and vocabulary
+    std::string options;                ///< what is written and how batches are formed
+};
+
+/// Attributes for readers of the file.
+struct OutputDescription {
+    std::string checkpoint;  ///< path
+    std::uint64_t step = 0;
+    std::string config;  ///< JSON
+    std::string precision;
+};
+
+/// An unfinished file and where its parts are, in bytes from its start.
+struct OutputFile {
+    std::string part_path;
+    std::uint64_t progress = 0;           ///< uint64 [B]: 0, or 1 + values that overflowed float16 in that batch
+    std::uint64_t residues = 0;           ///< flat: [rows, H]
+    std::uint64_t mean = 0;               ///< flat: float32 [N, H]
+    std::uint64_t cls = 0;                ///< flat: float32 [N, H]
+    std::vector<std::uint64_t> proteins;  ///< per protein: each one's dataset [N]
+    std::vector<std::uint64_t> done;      ///< [B] as it was when opened
+};
+
+enum class OutputState { fresh, interrupted, finished };
+
+/// Looks at PATH and PATH.part. A file of another job is an InputError that says what differs, unless `overwrite`.
+/// A .part that was interrupted before its first vector, or that is no HDF5, counts as fresh. Collective.
+OutputState find_output(const std::string& path, const JobIdentity& identity, bool overwrite,
+                        const Communicator& communicator);
+
+/// Throws InputError when the file system that will hold PATH has less than `bytes` free.
+void require_room(const std::string& path, std::uint64_t bytes, const VectorChoice& choice, const OutputSizes& sizes,
+                  const Communicator& communicator);
+
+/// Makes PATH.part with everything but the vectors; those of proteins that are not embedded are NaN. Collective.
+OutputFile create_output(const std::string& path, const VectorChoice& choice, const OutputSizes& sizes,
+                         const JobIdentity& identity, const OutputDescription& description,
+                         const std::vector<ProteinRun>& runs, const std::vector<std::uint32_t>& lengths,
+                         const Communicator& communicator);
+
+/// Opens PATH.part of an interrupted job. Collective.
+OutputFile continue_output(const std::string& path, const OutputSizes& sizes, const Communicator& communicator);
+
+/// Values that overflowed float16, over all batches. Collective; every batch must be done.
+std::uint64_t finish_output(const std::string& path, const OutputFile& file, const OutputSizes& sizes,
+                            const Communicator& communicator);
+
+/// Names of the datasets of the per-protein layout, in input order: ids with '/' as '_'; an empty one is
+/// "protein_NUMBER"; a name that is taken gets the suffix "_2", "_3" ...
+std::vector<std::string> dataset_names(const std::vector<std::string>& ids);
+
+}  // namespace protalbert

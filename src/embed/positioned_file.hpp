@@ -1,0 +1,34 @@
+#pragma once
+// Reads and writes at positions of a file, beside HDF5.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace protalbert {
+
+/// An open file that closes itself. Any thread may read or write.
+class PositionedFile {
+  public:
+    /// Throws Error.
+    PositionedFile(const std::string& path, bool writable);
+    ~PositionedFile();
+    PositionedFile(const PositionedFile&) = delete;
+    PositionedFile& operator=(const PositionedFile&) = delete;
+
+    std::uint64_t size() const;
+    void read(void* data, std::size_t bytes, std::uint64_t position) const;
+    /// Throws Error, with the space left when there is none.
+    void write(const void* data, std::size_t bytes, std::uint64_t position) const;
+    /// Gives the file at least `bytes` of disk, where the file system can promise that; false when there is no room.
+    bool reserve(std::uint64_t bytes) const;
+    void truncate(std::uint64_t bytes) const;
+    /// Waits until what was written is on disk.
+    void sync() const;
+
+  private:
+    std::string path_;
+    int descriptor_;
+};
+
+}  // namespace protalbert
