@@ -1,0 +1,28 @@
+#pragma once
+// The subcommands of protalbert_bench, one file each. A subcommand prints a table for people and fills `report` for
+// --json; figures are ratios measured in one run wherever that is possible.
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "comm/communicator.hpp"
+
+namespace protalbert {
+
+struct BenchRun {
+    const Communicator& communicator;
+    nlohmann::json report;
+};
+
+/// What a subcommand does once its options are parsed.
+using BenchAction = std::function<void(BenchRun&)>;
+
+// Each adds its options to its subcommand and returns its action; the options live in the action.
+BenchAction add_bench_kernels(CLI::App& command);     ///< every kernel of backend.hpp: time, bandwidth, FLOP/s
+BenchAction add_bench_train(CLI::App& command);       ///< training steps on real or random proteins: tokens/s, FLOP/s
+BenchAction add_bench_embed(CLI::App& command);       ///< embedding with random weights: residues/s, FLOP/s
+BenchAction add_bench_io(CLI::App& command);          ///< preparing a corpus, beside cat and wc -l
+BenchAction add_bench_parameters(CLI::App& command);  ///< parameter counts of the presets and of the paper's tables
+
+}  // namespace protalbert

@@ -1,0 +1,134 @@
+// protalbert_bench embed: the program's compute path (plan, pack, encode, extract) with random weights, beside the rate
+// of oneDNN's plain matrix product in the same run.
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "base/log.hpp"
+#include "base/progress.hpp"
+#include "bench/bench.hpp"
+#include "bench/bench_proteins.hpp"
+#include "bench/reference_product.hpp"
+#include "data/share_out.hpp"
+#include "embed/embed.hpp"
+#include "embed/embedder.hpp"
+#include "embed/plan.hpp"
+#include "model/cost.hpp"
+
+namespace protalbert {
+namespace {
+
+struct Options {
+    ModelSizes sizes;
+    std::string file;
+    std::uint64_t proteins = 40;  // a minute or two of ProtAlbert's size on two slow cores
+    std::uint64_t longest = 510;  // 512 tokens
+    std::int64_t batch_tokens = 0;
+    std::string device = "cpu";
+    std::string residues = "float32";
+};
+
+// The product that the rate is compared with: ProtAlbert's feed-forward layer for 512 tokens.
+constexpr std::int64_t product_rows = 512, product_inputs = 4096, product_outputs = 16384;
+
+void run(const Options& options, BenchRun& bench) {
+    using Clock = std::chrono::steady_clock;
+    const auto seconds_since = [](Clock::time_point start) {
+        return std::chrono::duration<double>(Clock::now() - start).count();
+    };
+    const Communicator& communicator = bench.communicator;
+    const Vocabulary vocabulary = default_vocabulary();
+    const ModelConfig config = bench_model(options.sizes, vocabulary);
+    const auto proteins = bench_proteins(options.file, options.proteins, options.longest, false, vocabulary);
+    const std::unique_ptr<Backend> backend =
+        make_backend(options.device, Precision::float32, threads_for_rank(communicator));
+    log_information(fmt::format("{}, on {}", describe(config), backend->description()));
+
+    Model model = make_model(config, *backend);
+    set_parameters(model, initial_parameters(model.layout, config, 1));
+
+    std::vector<std::uint32_t> lengths;
+    for (const auto& protein : proteins) lengths.push_back(static_cast<std::uint32_t>(protein.size()));
+    const std::int64_t batch_tokens =
+        options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, options.device);
+    const EmbedPlan plan = plan_batches(lengths, batch_tokens);
+    const std::vector<double> costs = batch_costs(plan, lengths, config);
+    const std::vector<std::uint32_t> ranks = share_out(costs, communicator.ranks());
+
+    VectorChoice choice;
+    if (options.residues == "none") choice.residues = ResidueVectors::none;
+    if (options.residues == "float16") choice.residues = ResidueVectors::float16;
+    Embedder embedder = make_embedder(model, choice, plan.most_tokens, plan.most_sequences);
+    BatchVectors vectors;
+    PackedBatch batch;
+    const auto embed = [&](std::uint64_t number) {
+        batch.clear();
+        for (const std::uint32_t protein : plan.batch(number))
+            append_protein(batch, proteins[protein], protein, vocabulary);
+        embed_batch(embedder, batch, vectors);
+    };
+    // The largest batch first, untimed: it compiles the products' code and reaches the largest memory.
+    embed(0);
+    double peak = peak_memory();
+
+    ReferenceProduct product(product_rows, product_outputs, product_inputs);
+    std::vector<double> product_rates;
+    double seconds = 0;
+    for (std::uint64_t b = 0; b < plan.batch_count(); ++b) {
+        if (ranks[b] != static_cast<std::uint32_t>(communicator.rank())) continue;
+        product_rates.push_back(product.rate());
+        const auto start = Clock::now();
+        embed(b);
+        seconds += seconds_since(start);
+    }
+    product_rates.push_back(product.rate());
+    communicator.maximum(&seconds, 1);
+    communicator.maximum(&peak, 1);
+
+    double residues = 0, flops = 0;
+    for (const std::uint32_t length : lengths) residues += length;
+    for (const double cost : costs) flops += cost;
+    double product_rate = median(product_rates);
+    communicator.sum(&product_rate, 1);
+    const double rate = flops / seconds;
+    log_information(fmt::format("{} proteins, {} residues in {} batches of at most {} tokens: {:.1f} s",
+                                proteins.size(), format_count(static_cast<std::uint64_t>(residues)), plan.batch_count(),
+                                plan.most_tokens, seconds));
+    log_information(fmt::format("residues/s            {:12.1f}", residues / seconds));
+    log_information(fmt::format("model GFLOP/s         {:12.1f}", rate * 1e-9));
+    log_information(fmt::format("product GFLOP/s       {:12.1f}   oneDNN [{} x {}] x [{} x {}], {}; median of {}",
+                                product_rate * 1e-9, product_rows, product_inputs, product_inputs, product_outputs,
+                                product.way(), product_rates.size()));
+    log_information(fmt::format("model / product       {:12.3f}", rate / product_rate));
+    log_information(fmt::format("peak memory           {:>12}   a rank", format_bytes(peak)));
+    bench.report = {{"proteins", proteins.size()},
+                    {"residues", residues},
+                    {"seconds", seconds},
+                    {"batch_tokens", batch_tokens},
+                    {"residues_per_second", residues / seconds},
+                    {"model_flops_per_second", rate},
+                    {"product_flops_per_second", product_rate},
+                    {"model_over_product", rate / product_rate},
+                    {"peak_bytes", peak}};
+}
+
+}  // namespace
+
+BenchAction add_bench_embed(CLI::App& command) {
+    const auto options = std::make_shared<Options>();
+    add_model_options(command, options->sizes);
+    command.add_option("--fasta", options->file, "proteins (random ones without it)");
+    command.add_option("--proteins", options->proteins, "how many")->capture_default_str()->check(CLI::PositiveNumber);
+    command.add_option("--longest", options->longest, "residues; longer proteins are left out")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    command.add_option("--batch-tokens", options->batch_tokens, "tokens computed together")->check(CLI::PositiveNumber);
+    command.add_option("--residues", options->residues, "vectors of residues: none, float16 or float32")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"none", "float16", "float32"}));
+    command.add_option("--device", options->device, "auto, cpu or cuda")->capture_default_str();
+    return [options](BenchRun& bench) { run(*options, bench); };
+}
+
+}  // namespace protalbert

@@ -1,0 +1,216 @@
+// protalbert_bench io: preparing a corpus from plain FASTA in the page cache, beside what cat and wc -l do with the
+// same file, and reading the corpus back.
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "base/error.hpp"
+#include "base/file_system.hpp"
+#include "base/log.hpp"
+#include "base/progress.hpp"
+#include "bench/bench.hpp"
+#include "bench/bench_proteins.hpp"
+#include "comm/program.hpp"
+#include "data/corpus.hpp"
+#include "data/corpus_writer.hpp"
+
+namespace protalbert {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+    std::string input;
+    std::string proteins;
+    std::string folder = fs::temp_directory_path().string();
+    std::uint64_t megabytes = 400;
+    int repeats = 3;
+};
+
+/// Time of one piece of work over all ranks.
+struct Timing {
+    double seconds = 0;    ///< of the slowest rank
+    double processor = 0;  ///< of all ranks together: what remains of noise on a shared machine is not in it
+};
+
+double processor_seconds() {
+    timespec time{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+/// Median time of `work` on all ranks.
+Timing measure(int repeats, const Communicator& communicator, const std::function<void()>& work) {
+    std::vector<double> seconds, processor;
+    for (int i = 0; i < repeats; ++i) {
+        communicator.barrier();
+        const auto start = std::chrono::steady_clock::now();
+        const double processor_start = processor_seconds();
+        work();
+        double time = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        double used = processor_seconds() - processor_start;
+        communicator.maximum(&time, 1);
+        communicator.sum(&used, 1);
+        seconds.push_back(time);
+        processor.push_back(used);
+    }
+    return {median(seconds), median(processor)};
+}
+
+/// FASTA as UniProt writes it: one header line, residues in lines of 60, proteins again and again with new ids.
+void write_fasta(const fs::path& file, const std::vector<std::vector<std::uint8_t>>& proteins,
+                 const Vocabulary& vocabulary, std::uint64_t bytes) {
+    constexpr std::size_t line_length = 60;
+    std::ofstream stream(file, std::ios::binary);
+    std::string text;
+    std::uint64_t written = 0;
+    for (std::uint64_t number = 0; written < bytes; ++number) {
+        const std::vector<std::uint8_t>& protein = proteins[number % proteins.size()];
+        text = fmt::format(">UniRef100_A{:09} Protein n=1 Tax=Escherichia coli TaxID=562 RepID=A{:09}_ECOLX\n", number,
+                           number);
+        for (std::size_t begin = 0; begin < protein.size(); begin += line_length) {
+            const std::size_t end = std::min(begin + line_length, protein.size());
+            for (std::size_t i = begin; i < end; ++i) text += vocabulary.pieces[protein[i]];
+            text += '\n';
+        }
+        stream.write(text.data(), static_cast<std::streamsize>(text.size()));
+        written += text.size();
+    }
+    if (!stream.flush()) throw Error(fmt::format("cannot write {}{}", file.string(), space_hint(file)));
+}
+
+/// Seconds of a shell command on rank 0.
+Timing measure_command(const std::string& command, int repeats, const Communicator& communicator) {
+    return measure(repeats, communicator, [&] {
+        on_root(communicator, [&] {
+            if (std::system(command.c_str()) != 0) throw Error("this command failed: " + command);
+        });
+    });
+}
+
+void read_corpus(const Corpus& corpus, const Communicator& communicator) {
+    // Blocks of about a mebibyte, as training reads them.
+    const std::uint64_t block = std::max<std::uint64_t>(1, (corpus.sequences() << 20) / corpus.residues());
+    Corpus::Piece piece;
+    const auto ranks = static_cast<std::uint64_t>(communicator.ranks());
+    for (std::uint64_t first = static_cast<std::uint64_t>(communicator.rank()) * block; first < corpus.sequences();
+         first += ranks * block)
+        corpus.read(first, std::min(block, corpus.sequences() - first), piece);
+}
+
+class Report {
+  public:
+    Report(BenchRun& bench, double bytes) : bench_(bench), bytes_(bytes) {
+        bench_.report["io"]["fasta_bytes"] = bytes;
+        bench_.report["io"]["ranks"] = bench.communicator.ranks();
+        log_information(
+            fmt::format("{:<28} {:>9} {:>16} {:>26}", "", "seconds", "MB/s per rank", "MB/s per processor second"));
+    }
+    /// `ranks`: that shared the work.
+    void line(const std::string& what, const std::string& key, const Timing& timing, int ranks, bool own_process) {
+        const double rate = 1e-6 * bytes_ / ranks / timing.seconds;
+        const double processor_rate = 1e-6 * bytes_ / timing.processor;
+        log_information(fmt::format("{:<28} {:>9.3f} {:>16.0f} {:>26}", what, timing.seconds, rate,
+                                    own_process ? fmt::format("{:.0f}", processor_rate) : ""));
+        bench_.report["io"][key] = {{"seconds", timing.seconds}, {"megabytes_per_second_per_rank", rate}};
+        if (own_process) bench_.report["io"][key]["megabytes_per_processor_second"] = processor_rate;
+    }
+
+  private:
+    BenchRun& bench_;
+    double bytes_;
+};
+
+void run_io(const Options& options, BenchRun& bench) {
+    const Communicator& communicator = bench.communicator;
+    const Vocabulary vocabulary = default_vocabulary();
+    const fs::path folder = communicator.broadcast(
+        (fs::path(options.folder) / fmt::format("protalbert_bench_io_{}", getpid())).string(), 0);
+    struct Removal {
+        const fs::path& folder;
+        bool root;
+        ~Removal() {
+            std::error_code error;
+            if (root) fs::remove_all(folder, error);
+        }
+    } const removal{folder, communicator.root()};
+    const fs::path fasta = options.input.empty() ? folder / "proteins.fasta" : fs::path(options.input);
+    on_root(communicator, [&] {
+        require_writable_place(folder, "the benchmark's folder");
+        fs::create_directory(folder);
+        if (!options.input.empty()) return require_readable_file(fasta, "input");
+        constexpr std::uint64_t proteins = 20000, longest = 40000;
+        const std::uint64_t bytes = options.megabytes * 1000000;
+        require_space(folder, 4 * bytes, "the benchmark's files");
+        write_fasta(fasta, bench_proteins(options.proteins, proteins, longest, false, vocabulary), vocabulary, bytes);
+    });
+    const auto bytes = static_cast<double>(fs::file_size(fasta));
+    log_information(fmt::format("{} of FASTA, {} rank{}; medians of {} runs from the page cache", format_bytes(bytes),
+                                communicator.ranks(), communicator.ranks() > 1 ? "s" : "", options.repeats));
+    Report report(bench, bytes);
+    const std::string quoted = "'" + fasta.string() + "'";
+    report.line("cat FILE > /dev/null", "cat",
+                measure_command("cat " + quoted + " > /dev/null", options.repeats, communicator), 1, false);
+    report.line("wc -l FILE", "wc", measure_command("wc -l " + quoted + " > /dev/null", options.repeats, communicator),
+                1, false);
+
+    const auto plan = plan_input({fasta.string()}, InputFormat::fasta, communicator.ranks());
+    const Timing parsing = measure(options.repeats, communicator, [&] {
+        InputCounts counts;
+        for (const InputPart& part : plan[static_cast<std::size_t>(communicator.rank())])
+            read_sequences(part, vocabulary, InvalidLetters::error, counts, [](const SequenceRecord&) {});
+    });
+    report.line("parsing", "parse", parsing, communicator.ranks(), true);
+
+    CorpusSettings settings;
+    settings.inputs = {fasta.string()};
+    settings.output = folder / "corpus.h5";
+    settings.vocabulary = vocabulary;
+    settings.progress = false;
+    std::vector<double> first_pass;
+    const Timing whole = measure(options.repeats, communicator,
+                                 [&] { first_pass.push_back(write_corpus(settings, communicator).parse_seconds); });
+    report.line("first pass: to spill files", "first_pass", {median(first_pass), 0}, communicator.ranks(), false);
+    report.line("whole preparation, on disk", "prepare", whole, communicator.ranks(), true);
+
+    const Corpus corpus(settings.output.string(), communicator);
+    const Timing reading = measure(options.repeats, communicator, [&] { read_corpus(corpus, communicator); });
+    log_information(
+        fmt::format("reading the corpus of {} residues in blocks of a mebibyte: {:.2f} GB/s per rank",
+                    format_count(corpus.residues()),
+                    1e-9 * static_cast<double>(corpus.residues()) / communicator.ranks() / reading.seconds));
+    bench.report["io"]["read_corpus"] = {
+        {"seconds", reading.seconds},
+        {"gigabytes_per_second_per_rank",
+         1e-9 * static_cast<double>(corpus.residues()) / communicator.ranks() / reading.seconds}};
+    communicator.barrier();
+}
+
+}  // namespace
+
+BenchAction add_bench_io(CLI::App& command) {
+    const auto options = std::make_shared<Options>();
+    command.add_option("--input", options->input, "plain FASTA to prepare as it is; without it a file is made");
+    command.add_option(
+        "--proteins", options->proteins,
+        "sequence file whose first 20,000 proteins are repeated under new ids; random proteins without it");
+    command.add_option("--megabytes", options->megabytes, "size of the file that is made")
+        ->check(CLI::Range(1, 1000000))
+        ->capture_default_str();
+    command.add_option("--folder", options->folder, "where the files are made and removed again")
+        ->capture_default_str();
+    command.add_option("--repeats", options->repeats, "runs of which the median counts")
+        ->check(CLI::Range(1, 100))
+        ->capture_default_str();
+    return [options](BenchRun& bench) { run_io(*options, bench); };
+}
+
+}  // namespace protalbert

@@ -1,0 +1,53 @@
+// protalbert_bench: measures parts of the program; figures are ratios within one run wherever that is possible.
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+
+#include "base/error.hpp"
+#include "bench/bench.hpp"
+#include "comm/program.hpp"
+
+namespace {
+
+using namespace protalbert;
+
+int run(int argc, char** argv, const Communicator& communicator) {
+    CLI::App app{"Measures parts of the program.", "protalbert_bench"};
+    std::string json;
+    app.add_option("--json", json, "file for the figures, as JSON");
+    app.require_subcommand(1);
+    app.fallthrough();  // --json also after the subcommand
+
+    struct Command {
+        CLI::App* parser;
+        BenchAction action;
+    };
+    std::vector<Command> commands;
+    const auto add = [&](const char* name, const char* description, BenchAction (*options)(CLI::App&)) {
+        CLI::App* parser = app.add_subcommand(name, description);
+        commands.push_back({parser, options(*parser)});
+    };
+    add("kernels", "every numerical operation: time, bandwidth, FLOP/s", add_bench_kernels);
+    add("train", "training steps: tokens/s, FLOP/s, the time of each part", add_bench_train);
+    add("embed", "embedding with random weights: residues/s, FLOP/s beside oneDNN's plain product", add_bench_embed);
+    add("io", "preparing a corpus, beside cat and wc -l", add_bench_io);
+    add("parameters", "parameter counts of the presets and of the paper's tables", add_bench_parameters);
+    if (const auto code = parse_command_line(app, argc, argv, communicator)) return *code;
+
+    BenchRun bench{communicator, {}};
+    for (const Command& command : commands)
+        if (command.parser->parsed()) command.action(bench);
+    if (!json.empty() && communicator.root()) {
+        std::ofstream file(json);
+        file << bench.report.dump(2) << '\n';
+        if (!file.flush()) throw Error("cannot write " + json + "; choose another place with --json");
+    }
+    return exit_done;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    return protalbert::run_program(
+        argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
+}
