@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Bad input ends protalbert_prepare, alone and under several ranks, within seconds, with exit code 2 and one message that
+# says what and where; an earlier corpus stays as it was and nothing else stays behind.
+# bad_input.sh BUILD_FOLDER, in a folder of its own.
+set -u
+prepare=$1/protalbert_prepare
+mpirun=${MPIRUN:-mpirun -n}
+failures=0
+rm -rf ./*
+
+fail() {
+    echo "FAILED: $*"
+    failures=$((failures + 1))
+}
+
+printf '>a\nMKV\n>b\nACD\n' > good.fasta
+"$prepare" good.fasta --output corpus.h5 > log 2>&1 || fail "a good file: $(cat log)"
+cp corpus.h5 before
+
+# refused PATTERN ARGUMENT...: exit code 2 and one message with PATTERN, by 1 and 3 ranks. PROGRAM's limit: 20 s.
+refused() {
+    local pattern=$1 ranks code messages files
+    shift
+    for ranks in 1 3; do
+        files=$(ls -A)
+        timeout 20 $mpirun $ranks "$prepare" "$@" > log 2>&1 < "${stdin:-/dev/null}"
+        code=$?
+        messages=$(grep -c '^error:' log)
+        [ $code -eq 2 ] && [ "$messages" -eq 1 ] && grep '^error:' log | grep -qF -- "$pattern" ||
+            fail "$ranks ranks, $*: exit code $code, $messages messages, wanted '$pattern' in: $(cat log)"
+        cmp -s corpus.h5 before || fail "$*: the earlier corpus was changed"
+        [ "$(ls -A)" = "$files" ] || fail "$*: left behind $(ls -A)"
+    done
+}
+
+awk 'BEGIN { for (i = 0; i < 5000; ++i) printf(">p%d\nMKVLAAGITRSWYACDEFGH\nIKLMNPQRSTVWY\n", i) }' > large.fasta
+{ cat large.fasta; printf '>wrong one\nMKV\nLJA\n'; cat large.fasta; } > letter.fasta
+gzip -c letter.fasta > letter.fasta.gz
+awk '/^>/ { if (++n % 5 == 0) print ""; next } { gsub(/./, "& "); print }' large.fasta > large.txt
+{ cat large.txt; echo 'M K 5'; } > letter.txt
+printf 'M K\nMKV L\n' > words.txt
+printf '>a\nMK\000V\n' > zero.fasta
+head -c 100000 /dev/zero | tr '\000' '\377' > binary
+printf 'MKVLL\nAAGIT\n' > neither
+: > empty
+printf '\n\n' > blank
+printf '>only headers\n>and more\n' > headers.fasta
+printf 'M K\n>a\n' > late.fasta
+{ printf '>'; head -c 1024 /dev/zero | tr '\000' 'i'; printf '\nMK\n'; } > long_id.fasta
+gzip -c large.fasta | head -c 3000 > truncated.gz
+printf 'PK\003\004......' > archive.zip
+mkdir folder
+: > pieces.txt
+printf 'A\nB\n' > incomplete.txt
+
+refused "letter.fasta:15003: record 'wrong' has 'J' in column 2" letter.fasta --output corpus.h5
+refused "letter.fasta.gz:15003: record 'wrong' has 'J'" letter.fasta.gz --output corpus.h5
+refused "letter.fasta:15003: record 'wrong' has 'J'" good.fasta large.fasta letter.fasta large.txt --output corpus.h5
+refused "letter.txt:11001: the sequence has '5' in column 5" letter.txt --output corpus.h5
+refused "words.txt:2: no space before 'K'" words.txt --output corpus.h5
+refused "zero.fasta:2: record 'a' has the byte 0x00" zero.fasta --output corpus.h5
+refused "zero.fasta:2: record 'a' has the byte 0x00" zero.fasta --output corpus.h5 --invalid skip
+refused "binary is neither FASTA" binary --output corpus.h5
+refused "neither is neither FASTA" neither --output corpus.h5
+refused "empty holds no sequences" empty --output corpus.h5
+refused "blank holds no sequences" good.fasta blank --output corpus.h5
+refused "2 without residues" headers.fasta --output corpus.h5
+refused "late.fasta:1: 'M K' where the first header is expected" late.fasta --format fasta --output corpus.h5
+refused "long_id.fasta:1: the id" long_id.fasta --output corpus.h5
+refused "truncated.gz ends in the middle" truncated.gz --output corpus.h5
+refused "zip" archive.zip --output corpus.h5
+refused "folder is a folder" folder --output corpus.h5
+refused "missing.fasta" missing.fasta --output corpus.h5
+refused "no folder" good.fasta --output nowhere/corpus.h5
+refused "folder" good.fasta --output folder
+refused "overwritten" good.fasta --output good.fasta
+refused "--output" good.fasta
+refused "INPUT" --output corpus.h5
+refused "--holdout" good.fasta --output corpus.h5 --holdout much
+refused "holdout of 1.5" good.fasta --output corpus.h5 --holdout 1.5
+refused "holdout of nan" good.fasta --output corpus.h5 --holdout nan
+refused "--invalid" good.fasta --output corpus.h5 --invalid sometimes
+refused "--format" good.fasta --output corpus.h5 --format genbank
+refused "--sed" good.fasta --output corpus.h5 --sed 5
+refused "pieces.txt is empty" good.fasta --output corpus.h5 --vocabulary pieces.txt
+refused "incomplete.txt has no piece" good.fasta --output corpus.h5 --vocabulary incomplete.txt
+refused "missing.model" good.fasta --output corpus.h5 --vocabulary missing.model
+stdin=letter.fasta refused "standard input:15003: record 'wrong' has 'J'" - --output corpus.h5
+stdin=/dev/null refused "standard input holds no sequences" - --output corpus.h5
+refused "named twice" - - --output corpus.h5
+
+echo "a signal: exit code 75, nothing left behind"
+mkfifo pipe
+files=$(ls -A)
+"$prepare" pipe --output corpus.h5 > log 2>&1 &
+run=$!
+exec 3> pipe
+printf '>a\nMK\n' >&3
+sleep 1
+kill -TERM $run
+wait $run
+code=$?
+exec 3>&-
+[ $code -eq 75 ] && grep -q "signal 15" log || fail "a signal: exit code $code: $(cat log)"
+[ "$(ls -A)" = "$files" ] || fail "a signal left behind $(ls -A)"
+cmp -s corpus.h5 before || fail "a signal changed the earlier corpus"
+
+[ $failures -eq 0 ] && echo "all were refused"
+exit $((failures > 0))

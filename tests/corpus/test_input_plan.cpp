@@ -1,0 +1,124 @@
+// Who reads what: every byte of plain files exactly once, gzip files whole, formats by content.
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "data/sequence_reader.hpp"
+#include "sequence_files.hpp"
+
+namespace protalbert {
+namespace {
+
+using namespace corpus_test;
+
+TEST(InputPlan, SharesPlainBytesOutAndKeepsGzipWhole) {
+    const Folder folder;
+    std::string protein = ">a\n" + std::string(997, 'A') + "\n";
+    std::string large;
+    for (int i = 0; i < 40; ++i) large += protein;
+    const std::vector<std::string> inputs = {folder.write("one", large), folder.append_gzip("two.gz", large),
+                                             folder.write("three", protein), folder.append_gzip("four.gz", protein),
+                                             folder.write("five", large + large)};
+    std::uint64_t plain = 3 * large.size() + protein.size();
+    for (const int ranks : {1, 2, 3, 7, 64}) {
+        const auto plan = plan_input(inputs, InputFormat::automatic, ranks);
+        ASSERT_EQ(plan.size(), static_cast<std::size_t>(ranks));
+        std::map<std::uint32_t, std::uint64_t> next;  // byte to be read next of each file
+        std::map<std::uint32_t, int> whole;
+        std::uint64_t most = 0;
+        for (const auto& parts : plan) {
+            std::uint64_t bytes = 0;
+            for (const InputPart& part : parts) {
+                EXPECT_EQ(part.path, inputs[part.file]);
+                EXPECT_EQ(part.format, InputFormat::fasta);
+                EXPECT_EQ(part.gzip, part.file == 1 || part.file == 3);
+                if (part.gzip) {
+                    ++whole[part.file];
+                    EXPECT_EQ(part.begin, 0U);
+                    EXPECT_EQ(part.end, end_of_file);
+                    continue;
+                }
+                EXPECT_EQ(part.begin, next[part.file]);
+                next[part.file] = part.begin + part.bytes;
+                bytes += part.bytes;
+            }
+            most = std::max(most, bytes);
+        }
+        EXPECT_EQ(next[0], large.size());
+        EXPECT_EQ(next[2], protein.size());
+        EXPECT_EQ(next[4], 2 * large.size());
+        EXPECT_EQ(whole[1], 1);
+        EXPECT_EQ(whole[3], 1);
+        // Gzip files weigh little here, so that plain bytes are shared evenly.
+        EXPECT_LE(most, plain / static_cast<std::uint64_t>(ranks) * 11 / 10 + 200) << ranks;
+    }
+}
+
+TEST(InputPlan, GivesRanksWithGzipFewerPlainBytes) {
+    const Folder folder;
+    std::string random;
+    for (std::uint32_t i = 0, x = 1; i < 100000; ++i, x = x * 1664525 + 1013904223)
+        random += "ACDEFGHIKLMNPQRSTVWY"[x >> 24 & 15];
+    const std::vector<std::string> inputs = {folder.append_gzip("g.gz", ">a\n" + random),
+                                             folder.write("p", ">a\n" + random)};
+    const auto plan = plan_input(inputs, InputFormat::automatic, 3);
+    for (const InputPart& part : plan[0]) EXPECT_TRUE(part.gzip);
+    EXPECT_NEAR(static_cast<double>(plan[1].at(0).bytes), 50000, 10);
+    EXPECT_NEAR(static_cast<double>(plan[2].at(0).bytes), 50000, 10);
+}
+
+TEST(InputPlan, RecognisesFormats) {
+    const auto format = [](const std::string& start) { return recognise_format(start, "f"); };
+    EXPECT_EQ(format("\n\n >a"), InputFormat::fasta);
+    EXPECT_EQ(format("\xEF\xBB\xBF>a"), InputFormat::fasta);
+    EXPECT_EQ(format("M K V"), InputFormat::text);
+    EXPECT_EQ(format("M"), InputFormat::text);
+    EXPECT_EQ(format("M\r\nK"), InputFormat::text);
+    EXPECT_MESSAGE(message_of([&] { format("MKV"); }), "neither FASTA");
+    EXPECT_MESSAGE(message_of([&] {
+                       format(
+                           "\x7F"
+                           "ELF\x02");
+                   }),
+                   "no text");
+    EXPECT_MESSAGE(message_of([&] { format(" \n\n"); }), "no sequences");
+}
+
+TEST(InputPlan, RefusesWhatCannotBeRead) {
+    const Folder folder;
+    const auto refused = [&](const std::vector<std::string>& inputs) {
+        return message_of([&] { plan_input(inputs, InputFormat::automatic, 2); });
+    };
+    EXPECT_MESSAGE(refused({folder.path("missing").string()}), "missing: No such file");
+    EXPECT_MESSAGE(refused({folder.path("").string()}), "folder");
+    EXPECT_MESSAGE(refused({folder.write("empty", "")}), "empty holds no sequences");
+    EXPECT_MESSAGE(refused({folder.write("blank", "\n \r\n")}), "holds no sequences");
+    EXPECT_MESSAGE(refused({folder.append_gzip("empty.gz", "")}), "holds no sequences");
+    EXPECT_MESSAGE(refused({folder.write("x.zst", "\x28\xB5\x2F\xFDxxxxx")}), "zstd");
+    EXPECT_MESSAGE(refused({folder.write("x.bz2", "BZh91AY")}), "bzip2");
+    EXPECT_MESSAGE(refused({"-", "-"}), "twice");
+    EXPECT_MESSAGE(message_of([&] { plan_input({folder.write("blank", "\n\n")}, InputFormat::fasta, 1); }),
+                   "holds no sequences");
+}
+
+TEST(InputPlan, EstimatesResidues) {
+    const Folder folder;
+    std::string content;
+    std::uint32_t x = 1;
+    for (int i = 0; i < 20000; ++i) {
+        content += ">protein" + std::to_string(i) + "\n";
+        for (int j = 0; j < 200; ++j, x = x * 1664525 + 1013904223) content += "ACDEFGHIKLMNPQRS"[x >> 24 & 15];
+        content += "\n";
+    }
+    for (const std::string& path : {folder.write("plain", content), folder.append_gzip("packed", content)}) {
+        const InputEstimate estimate = estimate_input(path);
+        EXPECT_NEAR(estimate.residues, 4e6, 2e5);
+        EXPECT_NEAR(estimate.records, 2e4, 1e3);
+        EXPECT_NEAR(estimate.decompressed_bytes, static_cast<double>(content.size()),
+                    0.05 * static_cast<double>(content.size()));
+    }
+}
+
+}  // namespace
+}  // namespace protalbert

@@ -1,0 +1,11 @@
+protalbert_test(corpus vocabulary LIBRARIES data_part GTest::gtest_main)
+protalbert_test(corpus sequence_reader LIBRARIES data_part GTest::gtest_main)
+protalbert_test(corpus input_plan LIBRARIES data_part GTest::gtest_main)
+target_compile_definitions(test_vocabulary PRIVATE VOCABULARY_FILE="${PROJECT_SOURCE_DIR}/input/vocabulary.txt")
+protalbert_test(corpus corpus_file LIBRARIES data_part RANKS 1 3)
+protalbert_test(corpus corpus_writer LIBRARIES data_part RANKS 1 2 3 5)
+
+add_executable(check_corpus corpus/check_corpus.cpp)
+target_link_libraries(check_corpus PRIVATE data_part)
+protalbert_script_test(corpus prepare)
+protalbert_script_test(corpus bad_input)

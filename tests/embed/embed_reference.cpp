@@ -1,0 +1,125 @@
+// A small random checkpoint, and the vectors of proteins computed one at a time from it: what protalbert_embed's output
+// is compared with.
+//   embed_reference make CHECKPOINT SEED [POSITIONS [SCALE]]
+//   embed_reference encode CHECKPOINT PROTEINS OUTPUT
+
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+
+#include "base/error.hpp"
+#include "comm/program.hpp"
+#include "embed/embedder.hpp"
+#include "embed/plan.hpp"
+#include "io/checkpoint.hpp"
+#include "io/hdf5.hpp"
+
+namespace {
+
+using namespace protalbert;
+
+ModelConfig small_model(std::int64_t positions, const Vocabulary& vocabulary) {
+    ModelConfig config = preset("albert_base");
+    config.layers = 3;
+    config.hidden = 64;
+    config.heads = 4;
+    config.intermediate = 160;
+    config.embedding = 32;
+    config.positions = positions;
+    config.vocabulary = vocabulary.size();
+    config.activation = Gelu::erf;
+    // Larger weights than at the start of training, so that attention is far from uniform.
+    config.initializer_range = 0.2;
+    return config;
+}
+
+/// `scale`: of the last layer norm's gain, to leave float16's range.
+void make(const std::string& file, std::uint64_t seed, std::int64_t positions, float scale,
+          const Communicator& communicator) {
+    const Vocabulary vocabulary = default_vocabulary();
+    const ModelConfig config = small_model(positions, vocabulary);
+    const ParameterLayout layout = make_parameter_layout(config);
+    std::vector<float> values = initial_parameters(layout, config, seed);
+    const NormOffsets norm = layout.feed_forward.front().norm;
+    for (std::int64_t i = 0; i < config.hidden; ++i) values[static_cast<std::size_t>(norm.gamma + i)] *= scale;
+    CheckpointHeader header;
+    header.step = 7;
+    header.config = to_json(config);
+    header.vocabulary = vocabulary.pieces;
+    CheckpointArrays arrays;
+    for (const Parameter& parameter : layout.parameters)
+        arrays.parameters.push_back({parameter.name, parameter.shape, values.data() + parameter.offset});
+    write_checkpoint(file, header, arrays, communicator);
+}
+
+void encode_alone(const std::string& checkpoint, const std::string& proteins, const std::string& output,
+                  const Communicator& communicator) {
+    const CheckpointHeader header = read_checkpoint_header(checkpoint, communicator);
+    const ModelConfig config = config_from_json(header.config, checkpoint);
+    const Vocabulary vocabulary = make_vocabulary(header.vocabulary, checkpoint);
+    const std::unique_ptr<Backend> backend = make_backend("cpu", Precision::float32, 1);
+    Model model = make_model(config, *backend);
+    load_parameters(model, checkpoint, communicator);
+
+    const auto H = static_cast<std::size_t>(config.hidden);
+    std::vector<float> residues, mean, cls;
+    InputCounts counts;
+    const std::vector<InputPart> parts = plan_input({proteins}, InputFormat::automatic, 1).front();
+    for (const InputPart& part : parts)
+        read_sequences(part, vocabulary, InvalidLetters::error, counts, [&](const SequenceRecord& record) {
+            const std::size_t length = record.tokens.size();
+            const auto not_a_number = std::numeric_limits<float>::quiet_NaN();
+            if (length == 0 || length > static_cast<std::size_t>(config.positions - special_tokens)) {
+                mean.resize(mean.size() + H, not_a_number);
+                cls.resize(cls.size() + H, not_a_number);
+                return;
+            }
+            PackedBatch batch;
+            batch.clear();
+            append_protein(batch, record.tokens, 0, vocabulary);
+            DeviceBatch device;
+            upload_batch(device, batch, *backend, {});
+            InferenceWorkspace workspace = make_inference_workspace(model, batch.token_count());
+            const Activations last = encode(model, device, workspace, {});
+            std::vector<float> hidden((length + 2) * H);
+            backend->download(hidden.data(), last.data, hidden.size() * sizeof(float), {});
+            backend->synchronize({});
+            cls.insert(cls.end(), hidden.begin(), hidden.begin() + static_cast<std::ptrdiff_t>(H));
+            residues.insert(residues.end(), hidden.begin() + static_cast<std::ptrdiff_t>(H),
+                            hidden.end() - static_cast<std::ptrdiff_t>(H));
+            for (std::size_t h = 0; h < H; ++h) {
+                double sum = 0;
+                for (std::size_t i = 1; i <= length; ++i) sum += hidden[i * H + h];
+                mean.push_back(static_cast<float>(sum / static_cast<double>(length)));
+            }
+        });
+    Hdf5File file = Hdf5File::create(output, communicator);
+    const auto store = [&](const char* name, const std::vector<float>& values) {
+        file.create_dataset(name, Element::float32, {values.size() / H, H});
+        file.write(name, values.data(), {0, values.size() / H});
+    };
+    store("/residues", residues);
+    store("/mean", mean);
+    store("/cls", cls);
+    file.close();
+}
+
+int run(int argc, char** argv, const Communicator& communicator) {
+    const std::string what = argc > 1 ? argv[1] : "";
+    if (what == "make" && argc >= 4)
+        make(argv[2], std::strtoull(argv[3], nullptr, 10), argc > 4 ? std::atoll(argv[4]) : 512,
+             argc > 5 ? static_cast<float>(std::atof(argv[5])) : 1.0F, communicator);
+    else if (what == "encode" && argc == 5)
+        encode_alone(argv[2], argv[3], argv[4], communicator);
+    else
+        throw InputError(
+            "embed_reference make CHECKPOINT SEED [POSITIONS [SCALE]] | encode CHECKPOINT PROTEINS OUTPUT");
+    return exit_done;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    return protalbert::run_program(
+        argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
+}

@@ -1,0 +1,170 @@
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <string>
+
+#include "base/deck.hpp"
+#include "base/error.hpp"
+
+namespace protalbert {
+namespace {
+
+constexpr const char* example = R"([model]
+preset = "prot_albert"
+layers = 12
+
+[train]
+steps = 1_000
+learning_rate = 2
+reproducible = true
+warmup = 0.1
+
+[run]
+time_limit = "23h30m"
+)";
+
+/// The message of the InputError that `act` throws.
+std::string message_of(const std::function<void()>& act) {
+    try {
+        act();
+    } catch (const InputError& error) {
+        EXPECT_EQ(error.exit_code(), exit_bad_input);
+        return error.what();
+    }
+    return "nothing was thrown";
+}
+
+void expect_parts(const std::string& message, const std::vector<std::string>& parts) {
+    for (const std::string& part : parts)
+        EXPECT_NE(message.find(part), std::string::npos) << "\"" << part << "\" is not in: " << message;
+}
+
+TEST(Deck, ReadsValuesAndDefaults) {
+    Deck deck = Deck::parse(example, "demo.toml");
+    EXPECT_EQ(deck.text("model.preset", "x"), "prot_albert");
+    EXPECT_EQ(deck.required_text("model.preset"), "prot_albert");
+    EXPECT_EQ(deck.text("model.activation", "gelu"), "gelu");
+    EXPECT_EQ(deck.integer("model.layers", 1, 1, 100), 12);
+    EXPECT_EQ(deck.integer("train.steps", 1, 1, 100000), 1000);
+    EXPECT_EQ(deck.number("train.learning_rate", 0.1, 0, 10), 2.0);
+    EXPECT_EQ(deck.number("train.clip", 0.5, 0, 10), 0.5);
+    EXPECT_TRUE(deck.flag("train.reproducible", false));
+    EXPECT_EQ(deck.duration("run.time_limit", 0), 23.5 * 3600);
+    EXPECT_TRUE(deck.has("model.layers"));
+    EXPECT_FALSE(deck.has("model.heads"));
+    EXPECT_EQ(deck.place("model.layers"), "demo.toml:3: model.layers");
+    EXPECT_EQ(deck.place("model.heads"), "demo.toml: model.heads");
+}
+
+TEST(Deck, RefusesUnknownKeysWithTheNearest) {
+    const auto refuse = [](const std::string& text) {
+        return message_of([&] {
+            Deck deck = Deck::parse(text, "demo.toml");
+            deck.integer("train.steps", 1, 1, 10);
+            deck.integer("train.warmup", 1, 1, 10);
+            deck.text("data.corpus", "");
+            deck.refuse_unknown_keys();
+        });
+    };
+    expect_parts(refuse("[train]\nsteps = 1\nwarmpu = 2\n"), {"demo.toml:3", "train.warmpu", "train.warmup"});
+    expect_parts(refuse("[trian]\nsteps = 1\n"), {"demo.toml:2", "trian.steps", "did you mean train.steps?"});
+    expect_parts(refuse("steps = 1\n"), {"demo.toml:1", "steps", "train.steps"});
+    expect_parts(refuse("train = 1\n"), {"demo.toml:1", "train must be a table", "the integer 1"});
+    expect_parts(refuse("\"train.steps\" = 1\n"), {"demo.toml:1", "not a known key"});
+    expect_parts(refuse("[nothing]\n"), {"demo.toml:1", "nothing"});
+    // The first in the file, not in the alphabet.
+    expect_parts(refuse("[train]\nzzz = 1\naaa = 2\n"), {"demo.toml:2", "train.zzz"});
+    EXPECT_EQ(refuse("[train]\n[data]\ncorpus = 'x'\n"), "nothing was thrown");
+}
+
+TEST(Deck, RefusesWrongTypesAndRanges) {
+    Deck deck = Deck::parse(example, "demo.toml");
+    expect_parts(message_of([&] { deck.integer("model.preset", 1, 1, 9); }),
+                 {"demo.toml:2: model.preset", "whole number", "the string", "prot_albert"});
+    expect_parts(message_of([&] { deck.integer("model.layers", 1, 1, 9); }), {"demo.toml:3", "is 12", "from 1 to 9"});
+    expect_parts(message_of([&] { deck.integer("train.steps", 1, 2000, std::numeric_limits<std::int64_t>::max()); }),
+                 {"is 1000", "of at least 2000"});
+    expect_parts(message_of([&] { deck.integer("train.warmup", 1, 1, 9); }), {"demo.toml:9", "0.1"});
+    expect_parts(message_of([&] { deck.number("train.learning_rate", 1, 0, 1); }), {"is 2", "from 0 to 1"});
+    expect_parts(message_of([&] { deck.number("train.reproducible", 1, 0, 1); }), {"must be a number", "true"});
+    expect_parts(message_of([&] { deck.flag("train.steps", true); }), {"true or false", "1000"});
+    expect_parts(message_of([&] { deck.text("train", ""); }), {"must be a string", "a table"});
+    expect_parts(message_of([&] { deck.required_text("data.corpus"); }), {"demo.toml: data.corpus is missing"});
+    expect_parts(message_of([&] {
+                     deck.choice("model.preset", "", {"bert_base", "prot_alberta"});
+                 }),
+                 {"demo.toml:2", "\"bert_base\", \"prot_alberta\"", "did you mean \"prot_alberta\"?"});
+    Deck not_a_number = Deck::parse("x = nan", "demo.toml");
+    expect_parts(message_of([&] { not_a_number.number("x", 0, 0, 1); }), {"is nan"});
+}
+
+TEST(Deck, NamesLineOfSyntaxErrors) {
+    expect_parts(message_of([] { Deck::parse("[train]\nsteps = \n", "demo.toml"); }),
+                 {"demo.toml:2", "not valid TOML"});
+    expect_parts(message_of([] { Deck::parse("a = 1\na = 2\n", "demo.toml"); }), {"demo.toml:2"});
+    expect_parts(message_of([] { Deck::read("/no/such/deck.toml"); }), {"/no/such/deck.toml"});
+    expect_parts(message_of([] { Deck::read("/tmp"); }), {"/tmp", "folder"});
+}
+
+TEST(Deck, ReadsDurations) {
+    const auto seconds = [](const std::string& value) {
+        Deck deck = Deck::parse("t = " + value, "demo.toml");
+        return deck.duration("t", -1);
+    };
+    EXPECT_EQ(seconds("90"), 90);
+    EXPECT_EQ(seconds("1.5"), 1.5);
+    EXPECT_EQ(seconds("\"90\""), 90);
+    EXPECT_EQ(seconds("\"90m\""), 5400);
+    EXPECT_EQ(seconds("\"1d2h3m4s\""), 93784);
+    EXPECT_EQ(seconds("\"01:30:00\""), 5400);
+    EXPECT_EQ(seconds("01:30:00"), 5400);
+    EXPECT_EQ(seconds("\"100:00:01\""), 360001);
+    EXPECT_EQ(seconds("\"1-12:00:00\""), 129600);
+    EXPECT_EQ(seconds("0"), 0);
+    for (const char* wrong : {"\"\"", "\"m\"", "\"5x\"", "\"3m2h\"", "\"1h30\"", "\"1:2\"", "\"1:99:00\"", "-1", "nan",
+                              "true", "\"-5m\"", "\"1 h\"", "\"00:00:00x\""})
+        expect_parts(message_of([&] { seconds(wrong); }), {"demo.toml:1: t must be a duration"});
+}
+
+TEST(Deck, AppliesOverrides) {
+    Deck deck = Deck::parse(
+        example, "demo.toml",
+        {"train.steps=5", "data.corpus=/a/b c.h5", "data.name=corpus", "run.time_limit=01:30:00", "model.layers = 3",
+         "train.learning_rate=1e-3", "data.empty=", "model.deep.er=\"7\"", "train.reproducible=false"});
+    EXPECT_EQ(deck.integer("train.steps", 1, 1, 10), 5);
+    EXPECT_EQ(deck.text("data.corpus", ""), "/a/b c.h5");
+    EXPECT_EQ(deck.text("data.name", ""), "corpus");
+    EXPECT_EQ(deck.text("data.empty", "x"), "");
+    EXPECT_EQ(deck.text("model.deep.er", ""), "7");
+    EXPECT_EQ(deck.duration("run.time_limit", 0), 5400);
+    EXPECT_EQ(deck.integer("model.layers", 1, 1, 10), 3);
+    EXPECT_EQ(deck.number("train.learning_rate", 1, 0, 1), 1e-3);
+    EXPECT_FALSE(deck.flag("train.reproducible", true));
+    expect_parts(message_of([&] { deck.integer("train.steps", 1, 6, 10); }), {"--set train.steps is 5"});
+    for (const char* wrong : {"train.steps", "=5", "train..steps=5", ".=1", "train.steps.x=1"})
+        expect_parts(message_of([&] { Deck::parse(example, "demo.toml", {wrong}); }), {std::string("--set ") + wrong});
+    expect_parts(message_of([] {
+                     Deck misspelt = Deck::parse("", "demo.toml", {"train.step=5"});
+                     misspelt.integer("train.steps", 1, 1, 10);
+                     misspelt.refuse_unknown_keys();
+                 }),
+                 {"--set train.step ", "train.steps"});
+}
+
+TEST(Deck, CanonicalTextReadsBack) {
+    Deck deck = Deck::parse(
+        example, "demo.toml",
+        {"train.warmup=0.1000000000000000055", "data.corpus=a\"b\\c\n", "train.tiny=1e-300", "train.whole=3.0"});
+    Deck again = Deck::parse(deck.canonical(), "again");
+    EXPECT_EQ(again.canonical(), deck.canonical());
+    EXPECT_EQ(again.number("train.warmup", 0, 0, 1), 0.1);
+    EXPECT_EQ(again.number("train.tiny", 0, 0, 1), 1e-300);
+    EXPECT_EQ(again.number("train.whole", 0, 0, 9), 3.0);
+    EXPECT_EQ(again.text("data.corpus", ""), deck.text("data.corpus", ""));
+    EXPECT_EQ(again.integer("train.steps", 0, 0, 10000), 1000);
+}
+
+}  // namespace
+}  // namespace protalbert

@@ -1,0 +1,10 @@
+protalbert_test(foundation random LIBRARIES base_part GTest::gtest_main)
+protalbert_test(foundation deck LIBRARIES base_part GTest::gtest_main)
+protalbert_test(foundation text LIBRARIES base_part GTest::gtest_main)
+protalbert_test(foundation communicator LIBRARIES comm_part RANKS 1 2 3)
+protalbert_test(foundation hdf5 LIBRARIES io_part RANKS 1 2 3)
+protalbert_test(foundation checkpoint LIBRARIES io_part RANKS 1 2 3)
+
+add_executable(failing_program foundation/failing_program.cpp)
+target_link_libraries(failing_program PRIVATE io_part CLI11::CLI11)
+protalbert_script_test(foundation failure)

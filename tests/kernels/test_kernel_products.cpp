@@ -1,0 +1,147 @@
+// Dense layers of a backend against the double-precision reference.
+
+#include "tests/kernels/tensors.hpp"
+
+namespace protalbert {
+namespace {
+
+struct Shape {
+    Index T, N, K;
+};
+
+/// Odd and even sizes, and some on both sides of the row tiles that a backend works in.
+const std::vector<Shape> shapes{{0, 5, 7},     {1, 1, 1},      {1, 12, 20},    {3, 48, 12},   {17, 20, 48},
+                                {130, 96, 33}, {130, 64, 256}, {257, 128, 64}, {515, 34, 96}, {700, 272, 130}};
+
+/// A sum of K products in float32 has an error of a few 2^-24 sqrt(K) of the sum of sizes; K is at most 515 here.
+constexpr double product_tolerance = 4e-6;
+
+TEST(Products, Linear) {
+    const auto backend = test_backend();
+    for (const auto& [T, N, K] : shapes) {
+        SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);
+        Vector x = random_values(T * K, 1, 1), w = random_values(N * K, 0.2, 2), bias = random_values(N, 1, 3);
+        Tensor x_device(*backend, x), w_device(*backend, w), out(*backend, T * N), unbiased(*backend, T * N);
+        const auto bias_device = float_input(*backend, bias);
+        backend->linear(out.activations(), x_device.activations(), w_device.activations(), bias_device.device(), T, N,
+                        K, {});
+        expect_close(out.host(), reference::linear(x, w, bias, T, N, K), tolerance(*backend, product_tolerance),
+                     "linear");
+        backend->linear(unbiased.activations(), x_device.activations(), w_device.activations(), nullptr, T, N, K, {});
+        expect_close(unbiased.host(), reference::linear(x, w, {}, T, N, K), tolerance(*backend, product_tolerance),
+                     "linear without bias");
+    }
+}
+
+TEST(Products, LinearGelu) {
+    const auto backend = test_backend();
+    for (const auto& [T, N, K] : shapes) {
+        for (const Gelu form : {Gelu::erf, Gelu::tanh}) {
+            SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);
+            Vector x = random_values(T * K, 1, 1), w = random_values(N * K, 0.2, 2), bias = random_values(N, 1, 3);
+            Tensor x_device(*backend, x), w_device(*backend, w);
+            Tensor out(*backend, T * N), pre(*backend, T * N), inference(*backend, T * N);
+            const auto bias_device = float_input(*backend, bias);
+            const Vector want_pre = reference::linear(x, w, bias, T, N, K);
+            Vector want;
+            for (const double value : want_pre) want.push_back(reference::gelu(form, value));
+            backend->linear_gelu(out.activations(), pre.activations(), x_device.activations(), w_device.activations(),
+                                 bias_device.device(), form, T, N, K, {});
+            expect_close(pre.host(), want_pre, tolerance(*backend, product_tolerance), "pre");
+            expect_close(out.host(), want, tolerance(*backend, product_tolerance), "gelu");
+            backend->linear_gelu(inference.activations(), {}, x_device.activations(), w_device.activations(),
+                                 bias_device.device(), form, T, N, K, {});
+            expect_close(inference.host(), want, tolerance(*backend, product_tolerance), "gelu without pre");
+        }
+    }
+}
+
+TEST(Products, BackwardData) {
+    const auto backend = test_backend();
+    for (const auto& [T, N, K] : shapes) {
+        SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);
+        Vector dy = random_values(T * N, 1, 1), w = random_values(N * K, 0.2, 2), before = random_values(T * K, 1, 3);
+        Tensor dy_device(*backend, dy), w_device(*backend, w), dx(*backend, T * K), sum(*backend, before);
+        Vector want = reference::linear_backward_data(dy, w, T, N, K);
+        backend->linear_backward_data(dx.activations(), dy_device.activations(), w_device.activations(), false, T, N, K,
+                                      {});
+        expect_close(dx.host(), want, tolerance(*backend, product_tolerance), "dx");
+        backend->linear_backward_data(sum.changeable().activations(), dy_device.activations(), w_device.activations(),
+                                      true, T, N, K, {});
+        for (std::size_t i = 0; i < want.size(); ++i) want[i] += before[i];
+        expect_close(sum.host(), want, tolerance(*backend, product_tolerance), "dx accumulated");
+    }
+}
+
+TEST(Products, BackwardDataGelu) {
+    const auto backend = test_backend();
+    for (const auto& [T, N, K] : shapes) {
+        for (const Gelu form : {Gelu::erf, Gelu::tanh}) {
+            SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);
+            Vector dy = random_values(T * N, 1, 1), w = random_values(N * K, 0.2, 2), pre = random_values(T * K, 1, 3);
+            Tensor dy_device(*backend, dy), w_device(*backend, w), pre_device(*backend, pre), dpre(*backend, T * K);
+            Vector want = reference::linear_backward_data(dy, w, T, N, K);
+            for (std::size_t i = 0; i < want.size(); ++i) want[i] *= reference::gelu_derivative(form, pre[i]);
+            backend->linear_backward_data_gelu(dpre.activations(), dy_device.activations(), w_device.activations(),
+                                               pre_device.activations(), form, T, N, K, {});
+            expect_close(dpre.host(), want, tolerance(*backend, product_tolerance), "dpre");
+            backend->linear_backward_data_gelu(pre_device.changeable().activations(), dy_device.activations(),
+                                               w_device.activations(), pre_device.activations(), form, T, N, K, {});
+            expect_close(pre_device.host(), want, tolerance(*backend, product_tolerance), "dpre in place of pre");
+        }
+    }
+}
+
+TEST(Products, BackwardWeight) {
+    const auto backend = test_backend();
+    for (const auto& [T, N, K] : shapes) {
+        SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);
+        Vector dy = random_values(T * N, 1, 1), x = random_values(T * K, 1, 2);
+        const Vector weight_before = random_values(N * K, 1, 3), bias_before = random_values(N, 1, 4);
+        Tensor dy_device(*backend, dy), x_device(*backend, x);
+        const Vector dweight = reference::linear_backward_weight(dy, x, T, N, K);
+        const Vector dbias = reference::column_sums(dy, T, N);
+        for (const bool accumulate : {false, true}) {
+            Guarded<float> weight(*backend, to_floats(weight_before)), bias(*backend, to_floats(bias_before));
+            backend->linear_backward_weight(weight.device(), bias.device(), dy_device.activations(),
+                                            x_device.activations(), accumulate, T, N, K, {});
+            Vector want_weight = dweight, want_bias = dbias;
+            for (std::size_t i = 0; accumulate && i < want_weight.size(); ++i) want_weight[i] += weight_before[i];
+            for (std::size_t i = 0; accumulate && i < want_bias.size(); ++i) want_bias[i] += bias_before[i];
+            expect_close(to_doubles(weight.host()), want_weight, product_tolerance, "dweight");
+            expect_close(to_doubles(bias.host()), want_bias, product_tolerance, "dbias");
+            backend->linear_backward_weight(weight.device(), nullptr, dy_device.activations(), x_device.activations(),
+                                            false, T, N, K, {});
+            expect_close(to_doubles(weight.host()), dweight, product_tolerance, "dweight alone");
+        }
+    }
+}
+
+TEST(Products, SameBitsForAllThreadCounts) {
+    for (const auto& [T, N, K] : {Shape{515, 272, 130}, Shape{64, 1024, 256}, Shape{2000, 96, 64}}) {
+        SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);
+        Vector x = random_values(T * K, 1, 1), w = random_values(N * K, 0.2, 2), dy = random_values(T * N, 1, 3);
+        const Vector bias = random_values(N, 1, 4);
+        expect_same_for_all_thread_counts([&](Backend& backend) {
+            Tensor x_device(backend, x), w_device(backend, w), dy_device(backend, dy);
+            Tensor out(backend, T * N), pre(backend, T * N), dx(backend, T * K);
+            const auto bias_device = float_input(backend, bias);
+            Guarded<float> dweight(backend, std::vector<float>(static_cast<std::size_t>(N * K)));
+            Guarded<float> dbias(backend, std::vector<float>(static_cast<std::size_t>(N)));
+            backend.linear_gelu(out.activations(), pre.activations(), x_device.activations(), w_device.activations(),
+                                bias_device.device(), Gelu::tanh, T, N, K, {});
+            backend.linear_backward_data(dx.activations(), dy_device.activations(), w_device.activations(), false, T, N,
+                                         K, {});
+            backend.linear_backward_weight(dweight.device(), dbias.device(), dy_device.activations(),
+                                           x_device.activations(), false, T, N, K, {});
+            Vector all = out.host();
+            for (const Vector& part : {pre.host(), dx.host(), to_doubles(dweight.host()), to_doubles(dbias.host())}) {
+                all.insert(all.end(), part.begin(), part.end());
+            }
+            return all;
+        });
+    }
+}
+
+}  // namespace
+}  // namespace protalbert

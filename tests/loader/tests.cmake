@@ -1,0 +1,5 @@
+protalbert_test(loader sample LIBRARIES data_part GTest::gtest_main)
+protalbert_test(loader masking LIBRARIES data_part GTest::gtest_main)
+protalbert_test(loader epoch_order LIBRARIES data_part GTest::gtest_main)
+protalbert_test(loader share_out LIBRARIES data_part GTest::gtest_main)
+protalbert_test(loader batch_loader LIBRARIES data_part RANKS 1 2 3 5 7)

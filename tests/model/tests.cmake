@@ -1,0 +1,6 @@
+protalbert_test(model model_config LIBRARIES model_part GTest::gtest_main)
+protalbert_test(model parameters LIBRARIES model_part GTest::gtest_main)
+protalbert_test(model model_gradients LIBRARIES model_part GTest::gtest_main)
+protalbert_test(model encode LIBRARIES model_part GTest::gtest_main)
+protalbert_test(model model_golden LIBRARIES model_part GTest::gtest_main)
+target_compile_definitions(test_model_golden PRIVATE GOLDEN_FILE="${CMAKE_CURRENT_SOURCE_DIR}/model/golden.h5")
