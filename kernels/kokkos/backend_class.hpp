@@ -97,11 +97,26 @@ class KokkosBackend final : public Backend {
         using Policy = Kokkos::RangePolicy<Host, Kokkos::IndexType<std::int64_t>, Kokkos::Schedule<Kokkos::Dynamic>>;
         if (n > 0) Kokkos::parallel_for(name, Policy(space_, 0, n, Kokkos::ChunkSize(1)), body);
     }
+    /// body(first, count) for pieces of [0, n).
+    template <class Body>
+    void parallel_elements(const char* name, std::int64_t n, const Body& body) const {
+        constexpr std::int64_t piece = 8192;  // elements of a task: microseconds of work, within the first-level cache
+        parallel(name, (n + piece - 1) / piece,
+                 [=](std::int64_t p) { body(p * piece, piece < n - p * piece ? piece : n - p * piece); });
+    }
     /// parallel_tasks for bodies that call oneDNN, each on one thread.
     template <class Body>
     void product_tasks(const char* name, std::int64_t n, const Body& body) const;
     /// to [n] = parts[0] + parts[1] + ... of [count, n], or += when `accumulate`.
     void add_parts(float* to, const float* parts, std::int64_t count, std::int64_t n, bool accumulate) const;
+    /// layer_norm_backward with partials [layer_norm_partials(T, N)] in the caller's memory.
+    void layer_norm_backward(float* partials, float* ds, float* dgamma, float* dbeta, const float* dout, const float* s,
+                             const float* mean, const float* rstd, const float* gamma, std::int64_t T,
+                             std::int64_t N) const;
+    static std::int64_t layer_norm_partials(std::int64_t T, std::int64_t N);
+    /// LAMB, or AdamW without the trust ratio.
+    void optimize(float* parameters, float* m, float* v, float* gradients, const std::vector<Variable>& variables,
+                  const OptimizerStep& step, bool trust_ratio);
     /// Scratch memory of at least `count` elements, aligned; valid until the next call. Grows and stays.
     template <class T>
     T* scratch(std::int64_t count) {

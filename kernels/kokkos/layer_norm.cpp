@@ -1,75 +1,67 @@
 // Layer norm, forward with a residual and backward.
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/kokkos/backend_class.hpp"
+#include "kernels/kokkos/instruction_sets.hpp"
+
+#define PROTALBERT_KERNELS "kernels/kokkos/layer_norm_backward_kernels.hpp"
+#include "kernels/kokkos/for_each_instruction_set.hpp"
 
 namespace protalbert {
+
+namespace {
+
+/// Rows whose parameter gradients are summed in one piece: at least 32, so that the pieces stay small beside the rows,
+/// and at most 128 pieces, which are enough to share out. A function of T alone: any number of threads sums alike.
+std::int64_t rows_of_piece(std::int64_t T) { return std::max<std::int64_t>(32, (T + 127) / 128); }
+
+std::int64_t pieces_of(std::int64_t T) { return (T + rows_of_piece(T) - 1) / rows_of_piece(T); }
+
+}  // namespace
 
 void KokkosBackend::residual_layer_norm(Activations out, float* mean, float* rstd, Activations branch,
                                         Activations residual, const float* gamma, const float* beta, double epsilon,
                                         std::int64_t T, std::int64_t N, Stream) {
     float* const y = floats(out);
     float* const b = floats(branch);
+    float* const s = mean != nullptr ? b : y;
     const float* const r = floats(residual);
+    const auto run = PROTALBERT_SELECT(layer_norm_row);
     parallel("protalbert::residual_layer_norm", T, [=](std::int64_t t) {
-        double sum = 0;
-        for (std::int64_t n = 0; n < N; ++n) {
-            const float s = b[t * N + n] + (r != nullptr ? r[t * N + n] : 0.0F);
-            if (mean != nullptr) {
-                b[t * N + n] = s;
-            } else {
-                y[t * N + n] = s;
-            }
-            sum += s;
-        }
-        const float* s = mean != nullptr ? b + t * N : y + t * N;
-        const double average = sum / static_cast<double>(N);
-        double squares = 0;
-        for (std::int64_t n = 0; n < N; ++n) squares += (s[n] - average) * (s[n] - average);
-        const double inverse = 1 / std::sqrt(squares / static_cast<double>(N) + epsilon);
-        for (std::int64_t n = 0; n < N; ++n) {
-            y[t * N + n] = static_cast<float>((s[n] - average) * inverse) * gamma[n] + beta[n];
-        }
-        if (mean != nullptr) {
-            mean[t] = static_cast<float>(average);
-            rstd[t] = static_cast<float>(inverse);
-        }
+        run(y + t * N, mean == nullptr ? nullptr : mean + t, rstd == nullptr ? nullptr : rstd + t, s + t * N, b + t * N,
+            r == nullptr ? nullptr : r + t * N, gamma, beta, epsilon, N);
     });
+}
+
+std::int64_t KokkosBackend::layer_norm_partials(std::int64_t T, std::int64_t N) { return 2 * pieces_of(T) * N; }
+
+void KokkosBackend::layer_norm_backward(float* partials, float* ds, float* dgamma, float* dbeta, const float* dout,
+                                        const float* s, const float* mean, const float* rstd, const float* gamma,
+                                        std::int64_t T, std::int64_t N) const {
+    if (T == 0) return;
+    const std::int64_t rows = rows_of_piece(T);
+    const std::int64_t pieces = pieces_of(T);
+    float* const dgammas = partials;              // [pieces, N]
+    float* const dbetas = partials + pieces * N;  // [pieces, N]
+    const auto run = PROTALBERT_SELECT(layer_norm_backward_rows);
+    parallel_tasks("protalbert::layer_norm_backward", pieces, [=](std::int64_t p) {
+        std::fill_n(dgammas + p * N, N, 0.0F);
+        std::fill_n(dbetas + p * N, N, 0.0F);
+        const std::int64_t t = p * rows;
+        run(ds + t * N, dgammas + p * N, dbetas + p * N, dout + t * N, s + t * N, mean + t, rstd + t, gamma,
+            std::min(rows, T - t), N);
+    });
+    add_parts(dgamma, dgammas, pieces, N, true);
+    add_parts(dbeta, dbetas, pieces, N, true);
 }
 
 void KokkosBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbeta, Activations dout, Activations s,
                                         const float* mean, const float* rstd, const float* gamma, std::int64_t T,
                                         std::int64_t N, Stream) {
-    float* const dx = floats(ds);
-    const float* const dy = floats(dout);
-    const float* const x = floats(s);
-    parallel("protalbert::layer_norm_backward_parameters", N, [=](std::int64_t n) {
-        double scale = dgamma[n];
-        double shift = dbeta[n];
-        for (std::int64_t t = 0; t < T; ++t) {
-            scale += static_cast<double>(dy[t * N + n]) * ((x[t * N + n] - mean[t]) * rstd[t]);
-            shift += dy[t * N + n];
-        }
-        dgamma[n] = static_cast<float>(scale);
-        dbeta[n] = static_cast<float>(shift);
-    });
-    parallel("protalbert::layer_norm_backward", T, [=](std::int64_t t) {
-        double sum = 0;
-        double product = 0;
-        for (std::int64_t n = 0; n < N; ++n) {
-            const double g = static_cast<double>(dy[t * N + n]) * gamma[n];
-            sum += g;
-            product += g * ((x[t * N + n] - mean[t]) * rstd[t]);
-        }
-        for (std::int64_t n = 0; n < N; ++n) {
-            const double g = static_cast<double>(dy[t * N + n]) * gamma[n];
-            const double normal = (x[t * N + n] - mean[t]) * rstd[t];
-            dx[t * N + n] =
-                static_cast<float>((g - sum / static_cast<double>(N) - normal * product / static_cast<double>(N)) *
-                                   static_cast<double>(rstd[t]));
-        }
-    });
+    layer_norm_backward(scratch<float>(layer_norm_partials(T, N)), floats(ds), dgamma, dbeta, floats(dout), floats(s),
+                        mean, rstd, gamma, T, N);
 }
 
 }  // namespace protalbert

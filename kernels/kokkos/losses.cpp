@@ -1,37 +1,59 @@
 // Classification losses.
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels/kokkos/backend_class.hpp"
+#include "kernels/kokkos/instruction_sets.hpp"
+
+namespace protalbert {
+
+/// Cross-entropy in nats of one row, and whether its largest logit (the first of equal ones) is the label's.
+struct RowLoss {
+    double loss;
+    bool correct;
+};
+
+}  // namespace protalbert
+
+#define PROTALBERT_KERNELS "kernels/kokkos/losses_kernels.hpp"
+#include "kernels/kokkos/for_each_instruction_set.hpp"
 
 namespace protalbert {
 
 void KokkosBackend::classify(LossSums* sums, Activations dlogits, Activations x, Weight weight, const float* bias,
                              const std::int32_t* labels, double scale, std::int64_t M, std::int64_t C, std::int64_t K,
                              Stream stream) {
-    const Activations logits{reinterpret_cast<std::byte*>(scratch<float>(M * C)), 4};
-    linear(logits, x, weight, bias, M, C, K, stream);
-    const float* const z = floats(logits);
-    float* const g = floats(dlogits);
-    for (std::int64_t m = 0; m < M; ++m) {
-        const float* row = z + m * C;
-        const std::int32_t label = labels[m];
-        if (label < 0) {
-            for (std::int64_t c = 0; g != nullptr && c < C; ++c) g[m * C + c] = 0;
-            continue;
+    if (M == 0) return;
+    constexpr std::int64_t rows = 64;  // of one task: a few microseconds for a protein's vocabulary
+    const std::int64_t pieces = (M + rows - 1) / rows;
+    static_assert(sizeof(LossSums) % sizeof(float) == 0);
+    constexpr auto sum_floats = static_cast<std::int64_t>(sizeof(LossSums) / sizeof(float));
+    float* const memory = scratch<float>(pieces * sum_floats + M * C);
+    auto* const partials = reinterpret_cast<LossSums*>(memory);  // [pieces]
+    float* const logits = memory + pieces * sum_floats;          // [M, C]
+    linear({reinterpret_cast<std::byte*>(logits), sizeof(float)}, x, weight, bias, M, C, K, stream);
+
+    float* const gradients = floats(dlogits);
+    const auto run = PROTALBERT_SELECT(cross_entropy_row);
+    parallel("protalbert::classify", pieces, [=](std::int64_t p) {
+        LossSums sum{0, 0};
+        for (std::int64_t m = p * rows; m < std::min(M, (p + 1) * rows); ++m) {
+            float* const gradient = gradients == nullptr ? nullptr : gradients + m * C;
+            if (labels[m] < 0) {
+                if (gradient != nullptr) std::fill_n(gradient, C, 0.0F);
+                continue;
+            }
+            const auto row = run(gradient, logits + m * C, labels[m], scale, C);
+            sum.loss += row.loss;
+            sum.correct += row.correct ? 1 : 0;
         }
-        std::int64_t best = 0;
-        for (std::int64_t c = 1; c < C; ++c) {
-            if (row[c] > row[best]) best = c;
-        }
-        double sum = 0;
-        for (std::int64_t c = 0; c < C; ++c) sum += std::exp(static_cast<double>(row[c]) - row[best]);
-        sums->loss += std::log(sum) + row[best] - row[label];
-        if (best == label) ++sums->correct;
-        for (std::int64_t c = 0; g != nullptr && c < C; ++c) {
-            const double p = std::exp(static_cast<double>(row[c]) - row[best]) / sum;
-            g[m * C + c] = static_cast<float>((p - (c == label ? 1 : 0)) * scale);
-        }
+        partials[p] = sum;
+    });
+    for (std::int64_t p = 0; p < pieces; ++p) {
+        sums->loss += partials[p].loss;
+        sums->correct += partials[p].correct;
     }
 }
 

@@ -4,24 +4,41 @@
 #include <cmath>
 
 #include "kernels/kokkos/backend_class.hpp"
+#include "kernels/kokkos/instruction_sets.hpp"
 
 namespace protalbert {
 
-void KokkosBackend::sum_of_squares(double* out, const float* x, std::int64_t n, Stream) {
-    constexpr std::int64_t chunk = 65536;
-    const std::int64_t chunks = (n + chunk - 1) / chunk;
-    double* const partial = scratch<double>(chunks);
-    parallel("protalbert::sum_of_squares", chunks, [=](std::int64_t c) {
-        double sum = 0;
-        for (std::int64_t i = c * chunk; i < std::min(n, (c + 1) * chunk); ++i) sum += static_cast<double>(x[i]) * x[i];
-        partial[c] = sum;
-    });
-    double sum = 0;
-    for (std::int64_t c = 0; c < chunks; ++c) sum += partial[c];
-    *out = sum;
-}
+/// Factors of one step for one variable. rest1 = 1 - beta1, rest2 = 1 - beta2, each rounded once.
+struct MomentStep {
+    float clip, beta1, rest1, beta2, rest2, epsilon, decay;
+};
+/// Sums of squares of a variable's values and of its update.
+struct SquareSums {
+    double w, u;
+};
+
+}  // namespace protalbert
+
+#define PROTALBERT_KERNELS "kernels/kokkos/optimizers_kernels.hpp"
+#include "kernels/kokkos/for_each_instruction_set.hpp"
+
+namespace protalbert {
 
 namespace {
+
+/// Elements of one task: 5 arrays of 128 KB go through the second-level cache. A fixed number, so that any number of
+/// threads adds alike.
+constexpr std::int64_t piece = 32768;
+
+std::int64_t pieces_of(std::int64_t n) { return (n + piece - 1) / piece; }
+
+/// A piece of a variable: its place and what pass 1 found there.
+struct Piece {
+    std::int64_t first, size;
+    std::int64_t variable;
+    SquareSums squares;
+    float rate;  ///< learning rate times the variable's trust ratio
+};
 
 /// min(1, clip / norm); 1 without clipping; negative when the norm is not finite and the step must be left out.
 double clip_factor(const OptimizerStep& step) {
@@ -32,40 +49,83 @@ double clip_factor(const OptimizerStep& step) {
     return norm > step.clip ? step.clip / norm : 1;
 }
 
-void update(float* w, float* m, float* v, float* g, const Variable& variable, const OptimizerStep& step, double clip,
-            bool trust) {
-    double w2 = 0;
-    double u2 = 0;
-    for (std::int64_t i = variable.offset; i < variable.offset + variable.size; ++i) {
-        const double gradient = g[i] * clip;
-        m[i] = static_cast<float>(step.beta1 * m[i] + (1 - step.beta1) * gradient);
-        v[i] = static_cast<float>(step.beta2 * v[i] + (1 - step.beta2) * gradient * gradient);
-        double u = m[i] / (std::sqrt(static_cast<double>(v[i])) + step.epsilon);
-        if (variable.regularised) u += step.weight_decay * w[i];
-        g[i] = static_cast<float>(u);
-        w2 += static_cast<double>(w[i]) * w[i];
-        u2 += u * u;
-    }
-    const double ratio = trust && variable.regularised && w2 > 0 && u2 > 0 ? std::sqrt(w2) / std::sqrt(u2) : 1;
-    for (std::int64_t i = variable.offset; i < variable.offset + variable.size; ++i) {
-        w[i] -= static_cast<float>(step.learning_rate * ratio * g[i]);
-    }
+MomentStep moment_step(const OptimizerStep& step, double clip, bool regularised) {
+    return {static_cast<float>(clip),
+            static_cast<float>(step.beta1),
+            static_cast<float>(1 - step.beta1),
+            static_cast<float>(step.beta2),
+            static_cast<float>(1 - step.beta2),
+            static_cast<float>(step.epsilon),
+            static_cast<float>(regularised ? step.weight_decay : 0)};
 }
 
 }  // namespace
 
-void KokkosBackend::lamb(float* parameters, void*, float* m, float* v, float* gradients,
-                         const std::vector<Variable>& variables, const OptimizerStep& step, Stream) {
-    const double clip = clip_factor(step);
-    if (clip < 0) return;
-    for (const Variable& variable : variables) update(parameters, m, v, gradients, variable, step, clip, true);
+void KokkosBackend::sum_of_squares(double* out, const float* x, std::int64_t n, Stream) {
+    const std::int64_t pieces = pieces_of(n);
+    double* const partials = scratch<double>(pieces);
+    const auto run = PROTALBERT_SELECT(squares_of);
+    parallel("protalbert::sum_of_squares", pieces,
+             [=](std::int64_t p) { partials[p] = run(x + p * piece, std::min(piece, n - p * piece)); });
+    double sum = 0;
+    for (std::int64_t p = 0; p < pieces; ++p) sum += partials[p];
+    *out = sum;
 }
 
-void KokkosBackend::adamw(float* parameters, void*, float* m, float* v, float* gradients,
-                          const std::vector<Variable>& variables, const OptimizerStep& step, Stream) {
+void KokkosBackend::optimize(float* parameters, float* m, float* v, float* gradients,
+                             const std::vector<Variable>& variables, const OptimizerStep& step, bool trust_ratio) {
     const double clip = clip_factor(step);
     if (clip < 0) return;
-    for (const Variable& variable : variables) update(parameters, m, v, gradients, variable, step, clip, false);
+    std::int64_t count = 0;
+    for (const Variable& variable : variables) count += pieces_of(variable.size);
+    Piece* const pieces = scratch<Piece>(count);
+    const auto variable_count = static_cast<std::int64_t>(variables.size());
+    for (std::int64_t variable = 0, p = 0; variable < variable_count; ++variable) {
+        const auto& [offset, size, regularised] = variables[static_cast<std::size_t>(variable)];
+        for (std::int64_t i = 0; i < size; i += piece)
+            pieces[p++] = {offset + i, std::min(piece, size - i), variable, {0, 0}, 0};
+    }
+
+    // 1. Moments, updates (over the gradients) and their squares.
+    const auto update = PROTALBERT_SELECT(update_moments);
+    const MomentStep steps[2] = {moment_step(step, clip, false), moment_step(step, clip, true)};
+    const Variable* const of = variables.data();
+    parallel("protalbert::update_moments", count, [=](std::int64_t p) {
+        auto& [first, size, variable, squares, rate] = pieces[p];
+        squares = update(m + first, v + first, gradients + first, parameters + first,
+                         steps[of[variable].regularised ? 1 : 0], size);
+    });
+
+    // 2. The trust ratio of each variable, its pieces summed in order.
+    for (std::int64_t p = 0; p < count;) {
+        const std::int64_t variable = pieces[p].variable;
+        SquareSums sum{0, 0};
+        std::int64_t end = p;
+        for (; end < count && pieces[end].variable == variable; ++end) {
+            sum.w += pieces[end].squares.w;
+            sum.u += pieces[end].squares.u;
+        }
+        const bool scaled = trust_ratio && of[variable].regularised && sum.w > 0 && sum.u > 0;
+        const auto rate = static_cast<float>(step.learning_rate * (scaled ? std::sqrt(sum.w) / std::sqrt(sum.u) : 1));
+        for (; p < end; ++p) pieces[p].rate = rate;
+    }
+
+    // 3. The parameters.
+    const auto subtract = PROTALBERT_SELECT(subtract_scaled);
+    parallel("protalbert::update_parameters", count, [=](std::int64_t p) {
+        const Piece& one = pieces[p];
+        subtract(parameters + one.first, gradients + one.first, one.rate, one.size);
+    });
+}
+
+void KokkosBackend::lamb(float* parameters, void* /*copies*/, float* m, float* v, float* gradients,
+                         const std::vector<Variable>& variables, const OptimizerStep& step, Stream) {
+    optimize(parameters, m, v, gradients, variables, step, true);
+}
+
+void KokkosBackend::adamw(float* parameters, void* /*copies*/, float* m, float* v, float* gradients,
+                          const std::vector<Variable>& variables, const OptimizerStep& step, Stream) {
+    optimize(parameters, m, v, gradients, variables, step, false);
 }
 
 }  // namespace protalbert

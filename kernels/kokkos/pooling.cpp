@@ -3,69 +3,64 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <vector>
 
 #include "kernels/kokkos/backend_class.hpp"
+#include "kernels/kokkos/instruction_sets.hpp"
 
 namespace protalbert {
 
-namespace {
+/// Columns of one task of a mean: their sums in float64 and the rows' pieces stay in the first-level cache.
+constexpr std::int64_t mean_strip = 256;
 
-/// The nearest half, ties to even; beyond 65504 infinity, NaN stays NaN.
-std::uint16_t to_half(float value) {
-    std::uint32_t bits = 0;
-    std::memcpy(&bits, &value, 4);
-    const std::uint32_t sign = (bits >> 16) & 0x8000U;
-    const std::uint32_t magnitude = bits & 0x7fffffffU;
-    if (magnitude > 0x7f800000U) return static_cast<std::uint16_t>(sign | 0x7e00U);
-    if (magnitude >= 0x477ff000U) return static_cast<std::uint16_t>(sign | 0x7c00U);
-    if (magnitude < 0x38800000U) {
-        // Subnormal: adding 0.5 leaves the rounded multiple of 2^-24 in the low mantissa bits.
-        float shifted = 0;
-        std::memcpy(&shifted, &magnitude, 4);
-        shifted += 0.5F;
-        std::uint32_t result = 0;
-        std::memcpy(&result, &shifted, 4);
-        return static_cast<std::uint16_t>(sign | (result - 0x3f000000U));
-    }
-    const std::uint32_t odd = (magnitude >> 13) & 1U;
-    return static_cast<std::uint16_t>(sign | ((magnitude - 0x38000000U + 0xfffU + odd) >> 13));
-}
+}  // namespace protalbert
 
-}  // namespace
+#define PROTALBERT_KERNELS "kernels/kokkos/pooling_kernels.hpp"
+#include "kernels/kokkos/for_each_instruction_set.hpp"
+
+namespace protalbert {
 
 void KokkosBackend::extract_residues(void* out, OutputType type, Activations in, PackedSequences sequences,
                                      std::int64_t H, Stream) {
     const float* const x = floats(in);
-    std::int64_t to = 0;
+    // firsts [S + 1]: the row of `out` that each sequence's residues begin at.
+    auto* const firsts = scratch<std::int64_t>(sequences.count + 1);
+    firsts[0] = 0;
     for (std::int64_t s = 0; s < sequences.count; ++s) {
-        const std::int64_t first = sequences.host_offsets[s] + 1;
-        const std::int64_t rows = std::max<std::int64_t>(0, sequences.host_offsets[s + 1] - 1 - first);
-        const std::int64_t begin = to;
-        parallel("protalbert::extract_residues", rows, [=](std::int64_t r) {
-            const float* from = x + (first + r) * H;
-            if (type == OutputType::float32) {
-                std::memcpy(static_cast<float*>(out) + (begin + r) * H, from, static_cast<std::size_t>(H) * 4);
-            } else {
-                for (std::int64_t h = 0; h < H; ++h) {
-                    static_cast<std::uint16_t*>(out)[(begin + r) * H + h] = to_half(from[h]);
-                }
-            }
-        });
-        to += rows;
+        const std::int64_t length = sequences.host_offsets[s + 1] - sequences.host_offsets[s];
+        firsts[s + 1] = firsts[s] + std::max<std::int64_t>(0, length - 2);
     }
+    const std::int64_t rows = firsts[sequences.count];
+    const auto convert = PROTALBERT_SELECT(to_halves);
+    constexpr std::int64_t block = 16;  // rows of one task: tens of kilobytes, so that finding the sequence is nothing
+    parallel("protalbert::extract_residues", (rows + block - 1) / block, [=](std::int64_t task) {
+        const std::int64_t last = std::min(rows, (task + 1) * block);
+        std::int64_t s = std::upper_bound(firsts, firsts + sequences.count + 1, task * block) - firsts - 1;
+        for (std::int64_t row = task * block; row < last; ++row) {
+            while (row >= firsts[s + 1]) ++s;
+            const float* const from = x + (sequences.host_offsets[s] + 1 + row - firsts[s]) * H;
+            if (type == OutputType::float32) {
+                std::memcpy(static_cast<float*>(out) + row * H, from, static_cast<std::size_t>(H) * sizeof(float));
+            } else {
+                convert(static_cast<std::uint16_t*>(out) + row * H, from, H);
+            }
+        }
+    });
 }
 
 void KokkosBackend::mean_residues(float* out, Activations in, PackedSequences sequences, std::int64_t H, Stream) {
     const float* const x = floats(in);
-    parallel_tasks("protalbert::mean_residues", sequences.count, [=](std::int64_t s) {
+    const std::int64_t strips = (H + mean_strip - 1) / mean_strip;
+    const auto sum = PROTALBERT_SELECT(scaled_column_sums);
+    parallel_tasks("protalbert::mean_residues", sequences.count * strips, [=](std::int64_t task) {
+        const std::int64_t s = task / strips;
+        const std::int64_t h = task % strips * mean_strip;
+        const std::int64_t columns = std::min(mean_strip, H - h);
         const std::int64_t first = sequences.host_offsets[s] + 1;
-        const std::int64_t last = sequences.host_offsets[s + 1] - 1;
-        for (std::int64_t h = 0; h < H; ++h) {
-            double sum = 0;
-            for (std::int64_t t = first; t < last; ++t) sum += x[t * H + h];
-            out[s * H + h] = last > first ? static_cast<float>(sum / static_cast<double>(last - first))
-                                          : std::numeric_limits<float>::quiet_NaN();
+        const std::int64_t rows = sequences.host_offsets[s + 1] - 1 - first;
+        if (rows > 0) {
+            sum(out + s * H + h, x + first * H + h, H, rows, columns, 1 / static_cast<double>(rows));
+        } else {
+            std::fill_n(out + s * H + h, columns, std::numeric_limits<float>::quiet_NaN());
         }
     });
 }

@@ -1,5 +1,7 @@
 // What happens to a tile of a product while it is in the cache (included by products.cpp for each instruction set).
 
+#include "kernels/kokkos/gelu_kernels.hpp"
+
 /// y [rows, columns] += bias [columns].
 static void add_bias(float* y, std::int64_t stride, const float* bias, std::int64_t rows, std::int64_t columns) {
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -8,16 +10,6 @@ static void add_bias(float* y, std::int64_t stride, const float* bias, std::int6
         for (; n + lanes <= columns; n += lanes) store(row + n, load(row + n) + load(bias + n));
         for (; n < columns; ++n) row[n] += bias[n];
     }
-}
-
-template <Gelu form>
-PROTALBERT_INLINE Floats gelu(Floats x) {
-    return form == Gelu::erf ? gelu_erf(x) : gelu_tanh(x);
-}
-
-template <Gelu form>
-PROTALBERT_INLINE Floats gelu_derivative(Floats x) {
-    return form == Gelu::erf ? gelu_erf_derivative(x) : gelu_tanh_derivative(x);
 }
 
 /// x [rows, columns] is a product. x += bias (null: none), y = gelu(x); y may be x.
@@ -43,27 +35,6 @@ static void add_bias_and_gelu(float* y, float* x, std::int64_t stride, const flo
 }
 static constexpr auto add_bias_and_gelu_erf = add_bias_and_gelu<Gelu::erf>;
 static constexpr auto add_bias_and_gelu_tanh = add_bias_and_gelu<Gelu::tanh>;
-
-/// dx [rows, columns] = dy gelu'(x); the strides are between rows. dx may be x or dy.
-template <Gelu form>
-static void times_gelu_derivative(float* dx, std::int64_t dx_stride, const float* dy, std::int64_t dy_stride,
-                                  const float* x, std::int64_t x_stride, std::int64_t rows, std::int64_t columns) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-        float* const to = dx + r * dx_stride;
-        const float* const gradient = dy + r * dy_stride;
-        const float* const from = x + r * x_stride;
-        std::int64_t n = 0;
-        for (; n + lanes <= columns; n += lanes) {
-            store(to + n, load(gradient + n) * gelu_derivative<form>(load(from + n)));
-        }
-        if (n < columns) {
-            const Floats part = load_part(gradient + n, columns - n);
-            store_part(to + n, part * gelu_derivative<form>(load_part(from + n, columns - n)), columns - n);
-        }
-    }
-}
-static constexpr auto times_gelu_erf_derivative = times_gelu_derivative<Gelu::erf>;
-static constexpr auto times_gelu_tanh_derivative = times_gelu_derivative<Gelu::tanh>;
 
 /// sums [N] = column sums of y [rows, N].
 static void column_sums(float* sums, const float* y, std::int64_t rows, std::int64_t N) {
