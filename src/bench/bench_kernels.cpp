@@ -1,0 +1,286 @@
+// protalbert_bench kernels: every numerical operation of kernels/backend.hpp alone, at the sizes of one iteration.
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <functional>
+
+#include "base/log.hpp"
+#include "base/random.hpp"
+#include "bench/bench.hpp"
+#include "bench/bench_proteins.hpp"
+#include "comm/program.hpp"
+#include "model/model.hpp"
+#include "model/parameters.hpp"
+
+namespace protalbert {
+namespace {
+
+const Stream default_stream{};
+
+struct Options {
+    ModelSizes sizes;
+    std::int64_t tokens = 2048;
+    std::int64_t length = 512;
+    double seconds = 0.5;
+    std::string device = "cpu";
+};
+
+/// An operation, what it computes and what it must move at least: each input read and each output written once.
+struct Operation {
+    std::string name;
+    double flops, bytes;
+    std::function<void()> run;
+};
+
+/// Arrays of one size of problem on the device. All hold small random numbers where an operation reads them.
+class Problem {
+  public:
+    Problem(Backend& backend, const ModelConfig& config, std::int64_t tokens, std::int64_t length)
+        : backend_(backend),
+          T(tokens),
+          S((tokens + length - 1) / length),
+          M(std::max<std::int64_t>(1, tokens * 15 / 100)),
+          H(config.hidden),
+          F(config.intermediate),
+          A(config.heads),
+          D(config.head_size()),
+          E(config.embedding),
+          V(config.vocabulary),
+          P(std::max(length, config.positions)) {
+        for (std::int64_t s = 0; s <= S; ++s) offsets_.push_back(std::min(tokens, s * length));
+        std::vector<std::int32_t> tokens_of(T), segments(T), positions(T), labels(T);
+        for (std::int64_t t = 0; t < T; ++t) {
+            tokens_of[t] = static_cast<std::int32_t>(t * 7 % V);
+            segments[t] = static_cast<std::int32_t>(t % length * 2 / length);
+            positions[t] = static_cast<std::int32_t>(t % length);
+            labels[t] = static_cast<std::int32_t>(t * 5 % V);
+        }
+        std::vector<std::int64_t> rows(M);
+        for (std::int64_t m = 0; m < M; ++m) rows[m] = m * T / M;
+        sequences = {S, T, upload(offsets_), offsets_.data()};
+        ids = {upload(tokens_of), upload(segments), upload(positions)};
+        label_ids = upload(labels);
+        masked_rows = upload(rows);
+        word = numbers(V * E);
+        position = numbers(P * E);
+        segment = numbers(2 * E);
+        vector = numbers(std::max({3 * H, F, E, V}));
+        vector_gradient = numbers(std::max({2 * H, F, E}));
+        small = numbers(T * std::max(E, V));
+        small_too = numbers(T * std::max(E, V));
+        row_mean = numbers(T);
+        row_rstd = numbers(T);
+        hidden = numbers(T * H);
+        hidden_too = numbers(T * H);
+        wide = numbers(T * std::max(F, 3 * H));
+        wide_too = numbers(T * std::max(F, 3 * H));
+        logsumexp = numbers(A * T);
+        weight = numbers(std::max({3 * H * H, F * H, H * E, V * E}));
+        gradient = numbers(std::max({3 * H * H, F * H, H * E, V * E, P * E}));
+        moments = numbers(F * H);
+        squares = numbers(F * H);
+        sums = static_cast<LossSums*>(memory(sizeof(LossSums)));
+        norm = static_cast<double*>(memory(sizeof(double)));
+    }
+
+    Activations activations(float* values) const {
+        return {reinterpret_cast<std::byte*>(values), backend_.element_bytes()};
+    }
+
+  private:
+    void* memory(std::size_t bytes) { return memories_.emplace_back(backend_, bytes).data(); }
+    template <class T>
+    T* upload(const std::vector<T>& values) {
+        T* place = static_cast<T*>(memory(values.size() * sizeof(T)));
+        backend_.upload(place, values.data(), values.size() * sizeof(T), default_stream);
+        backend_.synchronize(default_stream);
+        return place;
+    }
+    float* numbers(std::int64_t n) {
+        // A period of a prime number of values: different rows differ, and nothing is denormal.
+        constexpr std::size_t period = 10007;
+        std::vector<float> values(static_cast<std::size_t>(n));
+        for (std::size_t i = 0; i < values.size() && i < period; ++i) {
+            RandomStream random(1, Purpose::bench, 0, memories_.size() * period + i);
+            values[i] = 0.05F * static_cast<float>(random.normal());
+        }
+        for (std::size_t i = period; i < values.size(); ++i) values[i] = values[i - period];
+        return upload(values);
+    }
+
+    Backend& backend_;
+    std::vector<DeviceMemory> memories_;
+    std::vector<std::int64_t> offsets_;
+
+  public:
+    const std::int64_t T, S, M, H, F, A, D, E, V, P;
+    const std::vector<Variable> variables{{0, F* H, true}};
+    PackedSequences sequences;
+    EmbeddingIds ids{};
+    std::int32_t* label_ids = nullptr;
+    std::int64_t* masked_rows = nullptr;
+    float *word, *position, *segment, *vector, *vector_gradient, *small, *small_too, *row_mean, *row_rstd, *hidden,
+        *hidden_too, *wide, *wide_too, *logsumexp, *weight, *gradient, *moments, *squares;
+    LossSums* sums = nullptr;
+    double* norm = nullptr;
+};
+
+std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem& p) {
+    const std::int64_t T = p.T, S = p.S, M = p.M, H = p.H, F = p.F, E = p.E, V = p.V;
+    const auto x = [&p](float* values) { return p.activations(values); };
+    const double element = static_cast<double>(b.element_bytes());
+    std::vector<Operation> list;
+    const auto add = [&](std::string name, double flops, double elements, std::function<void()> run) {
+        list.push_back({std::move(name), flops, elements * element, std::move(run)});
+    };
+    const auto product = [](std::int64_t m, std::int64_t n, std::int64_t k) {
+        return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+    };
+    const auto sum = [](auto... sizes) { return (0.0 + ... + static_cast<double>(sizes)); };
+    const auto pairs = [&p] {
+        double all = 0;
+        for (std::int64_t s = 0; s < p.S; ++s) {
+            const auto L = static_cast<double>(p.sequences.host_offsets[s + 1] - p.sequences.host_offsets[s]);
+            all += L * L;
+        }
+        return all;
+    }();
+    const EmbeddingTables tables{p.word, p.position, p.segment, p.vector, p.vector, 1e-12};
+    const Gelu form = config.activation;
+
+    add("embedding_forward", 0, sum(T * E),
+        [=, &b, &p] { b.embedding_forward(x(p.small), p.row_mean, p.row_rstd, p.ids, tables, T, E, default_stream); });
+    add("embedding_backward", 0, sum(T * E), [=, &b, &p] {
+        b.embedding_backward({p.gradient, p.gradient, p.gradient, p.vector_gradient, p.vector_gradient}, x(p.small_too),
+                             p.row_mean, p.row_rstd, p.ids, tables, T, E, V, p.P, default_stream);
+    });
+    add("linear, QKV", product(T, 3 * H, H), sum(T * H, 3 * H * H, 3 * T * H),
+        [=, &b, &p] { b.linear(x(p.wide), x(p.hidden), x(p.weight), p.vector, T, 3 * H, H, default_stream); });
+    add("linear, attention output", product(T, H, H), sum(2 * T * H, H * H),
+        [=, &b, &p] { b.linear(x(p.hidden_too), x(p.hidden), x(p.weight), p.vector, T, H, H, default_stream); });
+    add("linear_gelu", product(T, F, H), sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
+        b.linear_gelu(x(p.wide), x(p.wide_too), x(p.hidden), x(p.weight), p.vector, form, T, F, H, default_stream);
+    });
+    add("linear, feed-forward output", product(T, H, F), sum(T * F, F * H, T * H),
+        [=, &b, &p] { b.linear(x(p.hidden_too), x(p.wide), x(p.weight), p.vector, T, H, F, default_stream); });
+    add("linear_backward_data", product(T, H, F), sum(T * F, F * H, 2 * T * H), [=, &b, &p] {
+        b.linear_backward_data(x(p.hidden_too), x(p.wide), x(p.weight), true, T, F, H, default_stream);
+    });
+    add("linear_backward_data_gelu", product(T, H, F), sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
+        b.linear_backward_data_gelu(x(p.wide), x(p.hidden), x(p.weight), x(p.wide_too), form, T, H, F, default_stream);
+    });
+    add("linear_backward_weight", product(T, H, F), sum(T * F, T * H, 2 * F * H), [=, &b, &p] {
+        b.linear_backward_weight(p.gradient, p.vector_gradient, x(p.wide), x(p.hidden), true, T, F, H, default_stream);
+    });
+    add("attention_forward", 4 * pairs * static_cast<double>(H), sum(4 * T * H), [=, &b, &p] {
+        b.attention_forward(x(p.hidden), p.logsumexp, x(p.wide), p.sequences, p.A, p.D, default_stream);
+    });
+    // Twice the forward's FLOP count; recomputing the scores is not counted.
+    add("attention_backward", 8 * pairs * static_cast<double>(H), sum(8 * T * H), [=, &b, &p] {
+        b.attention_backward(x(p.wide_too), x(p.hidden_too), x(p.hidden), x(p.wide), p.logsumexp, p.sequences, p.A, p.D,
+                             default_stream);
+    });
+    add("residual_layer_norm", 0, sum(4 * T * H), [=, &b, &p] {
+        b.residual_layer_norm(x(p.wide), p.row_mean, p.row_rstd, x(p.hidden_too), x(p.hidden), p.vector, p.vector,
+                              1e-12, T, H, default_stream);
+    });
+    add("layer_norm_backward", 0, sum(3 * T * H), [=, &b, &p] {
+        b.layer_norm_backward(x(p.wide_too), p.vector_gradient, p.vector_gradient + H, x(p.hidden), x(p.hidden_too),
+                              p.row_mean, p.row_rstd, p.vector, T, H, default_stream);
+    });
+    add("gather_rows", 0, sum(2 * M * H),
+        [=, &b, &p] { b.gather_rows(x(p.wide), x(p.hidden), p.masked_rows, M, H, default_stream); });
+    add("scatter_add_rows", 0, sum(3 * M * H),
+        [=, &b, &p] { b.scatter_add_rows(x(p.hidden_too), x(p.wide_too), p.masked_rows, M, H, default_stream); });
+    add("gelu_backward", 0, sum(3 * M * E),
+        [=, &b, &p] { b.gelu_backward(x(p.small), x(p.small_too), x(p.small), form, M * E, default_stream); });
+    add("tanh_forward", 0, sum(2 * S * H),
+        [=, &b, &p] { b.tanh_forward(x(p.wide), x(p.hidden), S * H, default_stream); });
+    add("tanh_backward", 0, sum(3 * S * H),
+        [=, &b, &p] { b.tanh_backward(x(p.wide), x(p.hidden), x(p.hidden_too), S * H, default_stream); });
+    add("classify", product(M, V, E), sum(M * E, V * E, M * V), [=, &b, &p] {
+        b.classify(p.sums, x(p.small_too), x(p.small), x(p.word), p.vector, p.label_ids, 1.0, M, V, E, default_stream);
+    });
+    add("extract_residues, float32", 0, sum(2 * T * H),
+        [=, &b, &p] { b.extract_residues(p.wide, OutputType::float32, x(p.hidden), p.sequences, H, default_stream); });
+    list.push_back({"extract_residues, float16", 0, static_cast<double>(T * H) * (element + 2), [=, &b, &p] {
+                        b.extract_residues(p.wide, OutputType::float16, x(p.hidden), p.sequences, H, default_stream);
+                    }});
+    add("mean_residues", 0, sum(T * H),
+        [=, &b, &p] { b.mean_residues(p.wide, x(p.hidden), p.sequences, H, default_stream); });
+    add("first_rows", 0, sum(2 * S * H),
+        [=, &b, &p] { b.first_rows(p.wide, x(p.hidden), p.sequences, H, default_stream); });
+    // Optimisers work on float32 whatever the precision of activations.
+    const auto optimizer = [&](const std::string& name, double arrays, std::function<void()> run) {
+        list.push_back({name, 0, static_cast<double>(F * H) * arrays * sizeof(float), std::move(run)});
+    };
+    optimizer("sum_of_squares", 1, [=, &b, &p] { b.sum_of_squares(p.norm, p.gradient, F * H, default_stream); });
+    OptimizerStep step;
+    step.learning_rate = 1e-6;
+    step.squared_norm = p.norm;
+    // Read: gradient, m, v, w, update, w; written: m, v, update, w.
+    optimizer("lamb", 10, [=, &b, &p] {
+        b.lamb(p.weight, nullptr, p.moments, p.squares, p.gradient, p.variables, step, default_stream);
+    });
+    return list;
+}
+
+void run(const Options& options, BenchRun& bench) {
+    using Clock = std::chrono::steady_clock;
+    const Vocabulary vocabulary = default_vocabulary();
+    const ModelConfig config = bench_model(options.sizes, vocabulary);
+    const std::unique_ptr<Backend> backend =
+        make_backend(options.device, Precision::float32, threads_for_rank(bench.communicator));
+    log_information(fmt::format("{}, {} tokens in sequences of {}, on {}", describe(config), options.tokens,
+                                options.length, backend->description()));
+    log_information(fmt::format("{:<30}{:>12}{:>12}{:>12}{:>8}", "operation", "ms", "GFLOP/s", "GB/s", "runs"));
+    Problem problem(*backend, config, options.tokens, options.length);
+    bench.report = nlohmann::json::array();
+    for (const Operation& operation : operations(*backend, config, problem)) {
+        std::vector<double> times;
+        operation.run();  // compiles code and touches memory
+        backend->synchronize(default_stream);
+        const auto begin = Clock::now();
+        const auto elapsed = [](Clock::time_point since) {
+            return std::chrono::duration<double>(Clock::now() - since).count();
+        };
+        // Three runs make a median; 1000 are enough for the smallest.
+        while (times.size() < 3 || (elapsed(begin) < options.seconds && times.size() < 1000)) {
+            const auto start = Clock::now();
+            operation.run();
+            backend->synchronize(default_stream);
+            times.push_back(elapsed(start));
+        }
+        const double seconds = median(times);
+        log_information(fmt::format(
+            "{:<30}{:>12.4f}{:>12}{:>12.2f}{:>8}", operation.name, 1e3 * seconds,
+            operation.flops > 0 ? fmt::format("{:.1f}", 1e-9 * operation.flops / seconds) : std::string("-"),
+            1e-9 * operation.bytes / seconds, times.size()));
+        bench.report.push_back({{"operation", operation.name},
+                                {"seconds", seconds},
+                                {"flops_per_second", operation.flops / seconds},
+                                {"bytes_per_second", operation.bytes / seconds}});
+    }
+    log_information("GB/s counts each input read and each output written once; FLOP are the model's.");
+}
+
+}  // namespace
+
+BenchAction add_bench_kernels(CLI::App& command) {
+    const auto options = std::make_shared<Options>();
+    add_model_options(command, options->sizes);
+    command.add_option("--tokens", options->tokens, "of the packed batch")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    command.add_option("--length", options->length, "tokens of each sequence")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    command.add_option("--seconds", options->seconds, "spent on each operation")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    command.add_option("--device", options->device, "auto, cpu or cuda")->capture_default_str();
+    return [options](BenchRun& bench) { run(*options, bench); };
+}
+
+}  // namespace protalbert
