@@ -100,8 +100,8 @@ std::size_t ByteSource::read_file(char* data, std::size_t size) {
     // Waiting for a pipe must not keep this process from hearing that another one failed.
     while (!regular_ && idle_) {
         pollfd waiting{descriptor_, POLLIN, 0};
-        if (poll(&waiting, 1, idle_milliseconds) != 0) break;
-        idle_();
+        if (poll(&waiting, 1, idle_milliseconds) > 0) break;
+        idle_();  // nothing came for a while, or a signal came
     }
     for (;;) {
         const ssize_t count = ::read(descriptor_, data, size);
