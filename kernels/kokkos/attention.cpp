@@ -8,9 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
 #include <utility>
-#include <vector>
 
 #include "kernels/kokkos/backend_class.hpp"
 #include "kernels/kokkos/instruction_sets.hpp"
@@ -66,14 +64,18 @@ std::int64_t length_of(const PackedSequences& sequences, std::int64_t s) {
     return sequences.host_offsets[s + 1] - sequences.host_offsets[s];
 }
 
-/// Sequence numbers, longest first, without empty ones.
-std::vector<std::int64_t> longest_first(const PackedSequences& sequences) {
-    std::vector<std::int64_t> order(static_cast<std::size_t>(sequences.count));
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::int64_t a, std::int64_t b) { return length_of(sequences, a) > length_of(sequences, b); });
-    while (!order.empty() && length_of(sequences, order.back()) == 0) order.pop_back();
-    return order;
+/// order [count] = numbers of the sequences that are not empty, longest first. Returns the count.
+std::int64_t longest_first(std::int64_t* order, const PackedSequences& sequences) {
+    std::int64_t count = 0;
+    for (std::int64_t s = 0; s < sequences.count; ++s) {
+        if (length_of(sequences, s) > 0) order[count++] = s;
+    }
+    std::sort(order, order + count, [&](std::int64_t a, std::int64_t b) {
+        const std::int64_t length_a = length_of(sequences, a);
+        const std::int64_t length_b = length_of(sequences, b);
+        return length_a != length_b ? length_a > length_b : a < b;
+    });
+    return count;
 }
 
 std::int64_t padded_head(std::int64_t D) {
@@ -90,27 +92,32 @@ void KokkosBackend::attention_forward(Activations out, float* logsumexp, Activat
     const std::int64_t padded = padded_head(D);
     const auto run = PROTALBERT_SELECT(attention_forward_task);
     const auto memory = PROTALBERT_SELECT(attention_forward_memory);
-    std::vector<Part> parts;
-    for (const std::int64_t s : longest_first(sequences)) {
+    // Every sequence gives one part more than it has full groups, at most.
+    const std::int64_t most_parts = sequences.count + T / attention_query_group;
+    auto* const part = reinterpret_cast<Part*>(
+        scratch<std::byte>(most_parts * std::int64_t{sizeof(Part)} + sequences.count * std::int64_t{sizeof(T)}));
+    auto* const order = reinterpret_cast<std::int64_t*>(part + most_parts);
+    const std::int64_t nonempty = longest_first(order, sequences);
+    std::int64_t parts = 0;
+    for (std::int64_t n = 0; n < nonempty; ++n) {
+        const std::int64_t s = order[n];
         for (std::int64_t i = 0; i < length_of(sequences, s); i += attention_query_group) {
-            parts.push_back({s, i, std::min(i + attention_query_group, length_of(sequences, s)), 0});
+            part[parts++] = {s, i, std::min(i + attention_query_group, length_of(sequences, s)), 0};
         }
     }
-    const Part* const part = parts.data();
     float* const to = floats(out);
     const float* const from = floats(qkv);
     const float scale = 1 / std::sqrt(static_cast<float>(D));
-    parallel_tasks("protalbert::attention_forward", static_cast<std::int64_t>(parts.size()) * A,
-                   [=](std::int64_t task) {
-                       const auto& [s, first, last, kind] = part[task / A];
-                       const std::int64_t a = task % A;
-                       const std::int64_t begin = sequences.host_offsets[s];
-                       const std::int64_t length = length_of(sequences, s);
-                       const float* const q = from + begin * 3 * H + a * D;
-                       run({to + begin * H + a * D, logsumexp == nullptr ? nullptr : logsumexp + a * T + begin, q,
-                            q + H, q + 2 * H, 3 * H, H, length, first, last, D, padded, scale},
-                           thread_scratch(memory(length, D, padded)));
-                   });
+    parallel_tasks("protalbert::attention_forward", parts * A, [=](std::int64_t task) {
+        const auto& [s, first, last, kind] = part[task / A];
+        const std::int64_t a = task % A;
+        const std::int64_t begin = sequences.host_offsets[s];
+        const std::int64_t length = length_of(sequences, s);
+        const float* const q = from + begin * 3 * H + a * D;
+        run({to + begin * H + a * D, logsumexp == nullptr ? nullptr : logsumexp + a * T + begin, q, q + H, q + 2 * H,
+             3 * H, H, length, first, last, D, padded, scale},
+            thread_scratch(memory(length, D, padded)));
+    });
 }
 
 void KokkosBackend::attention_backward(Activations dqkv, Activations dout, Activations out, Activations qkv,
@@ -122,7 +129,13 @@ void KokkosBackend::attention_backward(Activations dqkv, Activations dout, Activ
     const float* const gradient = floats(dout);
     const float* const result = floats(out);
 
-    float* const delta = scratch<float>(A * T);
+    // A sequence that is cut gives a part of each kind more than it has full groups, at most.
+    const std::int64_t most_parts = 2 * (sequences.count + T / attention_key_group);
+    auto* const part = reinterpret_cast<Part*>(scratch<std::byte>(most_parts * std::int64_t{sizeof(Part)} +
+                                                                  sequences.count * std::int64_t{sizeof(T)} +
+                                                                  A * T * std::int64_t{sizeof(float)}));
+    auto* const order = reinterpret_cast<std::int64_t*>(part + most_parts);
+    float* const delta = reinterpret_cast<float*>(order + sequences.count);  // [A, T]
     const auto sum_rows = PROTALBERT_SELECT(attention_delta);
     constexpr std::int64_t rows = 64;  // of one task: a few microseconds
     parallel("protalbert::attention_delta", (T + rows - 1) / rows, [=](std::int64_t block) {
@@ -135,61 +148,60 @@ void KokkosBackend::attention_backward(Activations dqkv, Activations dout, Activ
     // A sequence whose one task would keep the other threads waiting is cut: its keys and its queries go to tasks of
     // their own, at the price of computing the probabilities twice. The sums stay the same.
     constexpr double price = 1.4;  // seven products instead of five
-    const std::vector<std::int64_t> order = longest_first(sequences);
+    const std::int64_t nonempty = longest_first(order, sequences);
     double total = 0;
-    for (const std::int64_t s : order) {
-        const auto length = static_cast<double>(length_of(sequences, s));
+    for (std::int64_t n = 0; n < nonempty; ++n) {
+        const auto length = static_cast<double>(length_of(sequences, order[n]));
         total += static_cast<double>(A) * length * length;
     }
-    std::vector<Part> parts;
-    for (const std::int64_t s : order) {
+    std::int64_t parts = 0;
+    for (std::int64_t n = 0; n < nonempty; ++n) {
+        const std::int64_t s = order[n];
         const std::int64_t length = length_of(sequences, s);
         const bool cut = static_cast<double>(length * length) > price * total / threads_;
-        if (!cut) parts.push_back({s, 0, length, 0});
+        if (!cut) part[parts++] = {s, 0, length, 0};
         for (int kind = 1; cut && kind <= 2; ++kind) {
             for (std::int64_t i = 0; i < length; i += attention_key_group) {
-                parts.push_back({s, i, std::min(i + attention_key_group, length), kind});
+                part[parts++] = {s, i, std::min(i + attention_key_group, length), kind};
             }
         }
     }
-    const Part* const part = parts.data();
     float* const to = floats(dqkv);
     const float* const from = floats(qkv);
     const float scale = 1 / std::sqrt(static_cast<float>(D));
     const auto run = PROTALBERT_SELECT(attention_backward_task);
     const auto memory = PROTALBERT_SELECT(attention_backward_memory);
-    parallel_tasks("protalbert::attention_backward", static_cast<std::int64_t>(parts.size()) * A,
-                   [=](std::int64_t task) {
-                       const auto& [s, first, last, kind] = part[task / A];
-                       const std::int64_t a = task % A;
-                       const std::int64_t begin = sequences.host_offsets[s];
-                       const std::int64_t length = length_of(sequences, s);
-                       const std::int64_t row = begin * 3 * H + a * D;
-                       const bool some_keys = kind == 1;
-                       const bool some_queries = kind == 2;
-                       run({to + row,
-                            to + row + H,
-                            to + row + 2 * H,
-                            gradient + begin * H + a * D,
-                            from + row,
-                            from + row + H,
-                            from + row + 2 * H,
-                            logsumexp + a * T + begin,
-                            delta + a * T + begin,
-                            3 * H,
-                            H,
-                            length,
-                            some_keys ? 0 : first,
-                            some_keys ? length : last,
-                            some_queries ? 0 : first,
-                            some_queries ? length : last,
-                            D,
-                            padded,
-                            scale,
-                            !some_keys,
-                            !some_queries},
-                           thread_scratch(memory(length, D, padded)));
-                   });
+    parallel_tasks("protalbert::attention_backward", parts * A, [=](std::int64_t task) {
+        const auto& [s, first, last, kind] = part[task / A];
+        const std::int64_t a = task % A;
+        const std::int64_t begin = sequences.host_offsets[s];
+        const std::int64_t length = length_of(sequences, s);
+        const std::int64_t row = begin * 3 * H + a * D;
+        const bool some_keys = kind == 1;
+        const bool some_queries = kind == 2;
+        run({to + row,
+             to + row + H,
+             to + row + 2 * H,
+             gradient + begin * H + a * D,
+             from + row,
+             from + row + H,
+             from + row + 2 * H,
+             logsumexp + a * T + begin,
+             delta + a * T + begin,
+             3 * H,
+             H,
+             length,
+             some_keys ? 0 : first,
+             some_keys ? length : last,
+             some_queries ? 0 : first,
+             some_queries ? length : last,
+             D,
+             padded,
+             scale,
+             !some_keys,
+             !some_queries},
+            thread_scratch(memory(length, D, padded)));
+    });
 }
 
 }  // namespace protalbert
