@@ -5,22 +5,20 @@
 set -u
 prepare=$1/protalbert_prepare
 mpirun=${MPIRUN:-mpirun -n}
-failures=0
 rm -rf ./*
+mkdir inputs
+cd inputs || exit 1
+inputs=$PWD
 
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
+fail() { echo "FAILED: $*"; }
 
-printf '>a\nMKV\n>b\nACD\n' > good.fasta
-"$prepare" good.fasta --output corpus.h5 > log 2>&1 || fail "a good file: $(cat log)"
-cp corpus.h5 before
-
-# refused PATTERN ARGUMENT...: exit code 2 and one message with PATTERN, by 1 and 3 ranks. PROGRAM's limit: 20 s.
-refused() {
+# check_refused PATTERN ARGUMENT...: exit code 2 and one message with PATTERN, by 1 and 3 ranks, within 20 s.
+check_refused() {
     local pattern=$1 ranks code messages files
     shift
+    cp -rs "$inputs/." .
+    cp --remove-destination "$inputs/corpus.h5" .
+    : > log
     for ranks in 1 3; do
         files=$(ls -A)
         timeout 20 $mpirun $ranks "$prepare" "$@" > log 2>&1 < "${stdin:-/dev/null}"
@@ -28,10 +26,22 @@ refused() {
         messages=$(grep -c '^error:' log)
         [ $code -eq 2 ] && [ "$messages" -eq 1 ] && grep '^error:' log | grep -qF -- "$pattern" ||
             fail "$ranks ranks, $*: exit code $code, $messages messages, wanted '$pattern' in: $(cat log)"
-        cmp -s corpus.h5 before || fail "$*: the earlier corpus was changed"
+        cmp -s corpus.h5 "$inputs/corpus.h5" || fail "$*: the earlier corpus was changed"
         [ "$(ls -A)" = "$files" ] || fail "$*: left behind $(ls -A)"
     done
 }
+
+# Cases run side by side, each in a folder of its own: the ranks of a failed program mostly wait for each other.
+cases=0
+refused() {
+    while [ "$(jobs -rp | wc -l)" -ge 4 ]; do wait -n; done
+    cases=$((cases + 1))
+    mkdir "../case_$cases"
+    (cd "../case_$cases" && check_refused "$@") > "../case_$cases/report" 2>&1 &
+}
+
+printf '>a\nMKV\n>b\nACD\n' > good.fasta
+"$prepare" good.fasta --output corpus.h5 > ../good.log 2>&1 || fail "a good file: $(cat ../good.log)"
 
 awk 'BEGIN { for (i = 0; i < 5000; ++i) printf(">p%d\nMKVLAAGITRSWYACDEFGH\nIKLMNPQRSTVWY\n", i) }' > large.fasta
 { cat large.fasta; printf '>wrong one\nMKV\nLJA\n'; cat large.fasta; } > letter.fasta
@@ -89,21 +99,31 @@ stdin=letter.fasta refused "standard input:15003: record 'wrong' has 'J'" - --ou
 stdin=/dev/null refused "standard input holds no sequences" - --output corpus.h5
 refused "named twice" - - --output corpus.h5
 
+wait
+
 echo "a signal: exit code 75, nothing left behind"
+mkdir ../signal
+cd ../signal || exit 1
+cp "$inputs/corpus.h5" .
 mkfifo pipe
 files=$(ls -A)
-"$prepare" pipe --output corpus.h5 > log 2>&1 &
+"$prepare" pipe --output corpus.h5 > ../signal.log 2>&1 &
 run=$!
 exec 3> pipe
 printf '>a\nMK\n' >&3
 sleep 1
-kill -TERM $run
-wait $run
-code=$?
-exec 3>&-
-[ $code -eq 75 ] && grep -q "signal 15" log || fail "a signal: exit code $code: $(cat log)"
-[ "$(ls -A)" = "$files" ] || fail "a signal left behind $(ls -A)"
-cmp -s corpus.h5 before || fail "a signal changed the earlier corpus"
+{
+    kill -TERM $run
+    wait $run
+    code=$?
+    exec 3>&-
+    [ $code -eq 75 ] && grep -q "signal 15" ../signal.log || fail "a signal: exit code $code: $(cat ../signal.log)"
+    [ "$(ls -A)" = "$files" ] || fail "a signal left behind $(ls -A)"
+    cmp -s corpus.h5 "$inputs/corpus.h5" || fail "a signal changed the earlier corpus"
+} > ../signal.report
 
-[ $failures -eq 0 ] && echo "all were refused"
-exit $((failures > 0))
+cd ..
+cat ./*/report signal.report
+[ -s "case_$cases/log" ] || { echo "FAILED: not every case ran"; exit 1; }
+! grep -q FAILED ./*/report signal.report || exit 1
+echo "all $cases were refused"
