@@ -125,9 +125,12 @@ run build/protalbert_pretrain input/demo_phase2.toml "${data[@]}" "${folder[@]}"
 
 say "5/6 embedding the proteins of $embed_input"
 run build/protalbert_embed --checkpoint "$output/phase2" "$embed_input" --output "$output/embeddings.h5" \
-    --invalid unknown --too-long skip --residues float16
+    --invalid unknown --too-long skip --residues float16 --overwrite
 
 say "6/6 plot and summary"
-python3 jobscripts/plot_metrics.py "$output/phase1/metrics.jsonl" "$output/phase2/metrics.jsonl" \
+# Debian's modules belong to Debian's Python, which another one may hide in PATH.
+python=python3
+"$python" -c 'import h5py, matplotlib' 2>/dev/null || python=/usr/bin/python3
+"$python" jobscripts/plot_metrics.py "$output/phase1/metrics.jsonl" "$output/phase2/metrics.jsonl" \
     --corpus "$output/corpus.h5" --output "$output/loss.png"
-python3 jobscripts/demo_summary.py "$output"
+"$python" jobscripts/demo_summary.py "$output"

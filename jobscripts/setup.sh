@@ -72,6 +72,8 @@ python3-pip          module python
 test_packages='
 libgtest-dev         spack install googletest
 clang-format         spack install llvm
+python3-numpy        pip install numpy
+python3-h5py         pip install h5py
 '
 demo_packages='
 mmseqs2-examples     only the demo without a FASTA file of your own needs it
