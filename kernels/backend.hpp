@@ -46,10 +46,10 @@ using Weight = Activations;
 
 /// Where the sequences of a packed batch begin: sequence s holds the tokens [offsets[s], offsets[s + 1]).
 struct PackedSequences {
-    std::int64_t count = 0;                       ///< S
-    std::int64_t tokens = 0;                      ///< T = offsets[S]
-    const std::int64_t* offsets = nullptr;        ///< [S + 1] on the device
-    const std::int64_t* host_offsets = nullptr;   ///< [S + 1] on the host, the same numbers
+    std::int64_t count = 0;                      ///< S
+    std::int64_t tokens = 0;                     ///< T = offsets[S]
+    const std::int64_t* offsets = nullptr;       ///< [S + 1] on the device
+    const std::int64_t* host_offsets = nullptr;  ///< [S + 1] on the host, the same numbers
 };
 
 /// The embedding tables and their layer norm.
@@ -98,8 +98,8 @@ struct OptimizerStep {
     double beta2 = 0.999;
     double epsilon = 1e-6;
     double weight_decay = 0.01;
-    double clip = 1.0;                        ///< largest global gradient norm; 0: no clipping
-    const double* squared_norm = nullptr;     ///< [1] on the device: squared global norm of the gradients
+    double clip = 1.0;                     ///< largest global gradient norm; 0: no clipping
+    const double* squared_norm = nullptr;  ///< [1] on the device: squared global norm of the gradients
 };
 
 class Backend {
@@ -208,8 +208,8 @@ class Backend {
     // Vectors that leave the device
 
     /// out [T - 2 S, H] of `type`: the rows of each sequence without its first and last token ([CLS] and [SEP]).
-    virtual void extract_residues(void* out, OutputType type, Activations in, PackedSequences sequences,
-                                  std::int64_t H, Stream stream) = 0;
+    virtual void extract_residues(void* out, OutputType type, Activations in, PackedSequences sequences, std::int64_t H,
+                                  Stream stream) = 0;
     /// out float32 [S, H]: mean over the rows that extract_residues keeps; NaN for a sequence without residues.
     virtual void mean_residues(float* out, Activations in, PackedSequences sequences, std::int64_t H,
                                Stream stream) = 0;
@@ -221,10 +221,10 @@ class Backend {
     /// out [1] = sum of x[i]^2 in float64, in a fixed order.
     virtual void sum_of_squares(double* out, const float* x, std::int64_t n, Stream stream) = 0;
     /// LAMB as in google-research/albert lamb_optimizer.py: g *= min(1, clip / norm), m = b1 m + (1 - b1) g,
-    /// v = b2 v + (1 - b2) g^2, u = m / (sqrt(v) + eps), no bias correction; u += decay w and ratio = |w| / |u| (1 where
-    /// either is 0) where regularised; w -= lr ratio u. Norms per variable, summed in a fixed order.
-    /// Destroys `gradients`; changes nothing when the squared norm is not finite. Refreshes `copies` ([n] in the
-    /// backend's precision, null for float32). `variables` is host memory that lives as long as the backend.
+    /// v = b2 v + (1 - b2) g^2, u = m / (sqrt(v) + eps), no bias correction; u += decay w and ratio = |w| / |u| (1
+    /// where either is 0) where regularised; w -= lr ratio u. Norms per variable, summed in a fixed order. Destroys
+    /// `gradients`; changes nothing when the squared norm is not finite. Refreshes `copies` ([n] in the backend's
+    /// precision, null for float32). `variables` is host memory that lives as long as the backend.
     virtual void lamb(float* parameters, void* copies, float* m, float* v, float* gradients,
                       const std::vector<Variable>& variables, const OptimizerStep& step, Stream stream) = 0;
     /// AdamW as in google-research/albert optimization.py: as lamb with ratio = 1.

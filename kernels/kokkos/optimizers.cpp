@@ -88,12 +88,13 @@ void KokkosBackend::optimize(float* parameters, float* m, float* v, float* gradi
 
     // 1. Moments, updates (over the gradients) and their squares.
     const auto update = PROTALBERT_SELECT(update_moments);
-    const MomentStep steps[2] = {moment_step(step, clip, false), moment_step(step, clip, true)};
+    const MomentStep plain = moment_step(step, clip, false);
+    const MomentStep regularised = moment_step(step, clip, true);
     const Variable* const of = variables.data();
     parallel("protalbert::update_moments", count, [=](std::int64_t p) {
         auto& [first, size, variable, squares, rate] = pieces[p];
         squares = update(m + first, v + first, gradients + first, parameters + first,
-                         steps[of[variable].regularised ? 1 : 0], size);
+                         of[variable].regularised ? regularised : plain, size);
     });
 
     // 2. The trust ratio of each variable, its pieces summed in order.

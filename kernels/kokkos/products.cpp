@@ -43,12 +43,12 @@ Tiles cut(std::int64_t m, std::int64_t n, std::int64_t k) {
     std::int64_t rows = std::min(m, largest);
     std::int64_t columns = std::min(rounded(n), rounded(largest));
     while (tiles_along(m, rows) * tiles_along(n, columns) < enough && rows * columns * k / 2 >= multiply_adds) {
-        if (columns > rows && columns / 2 >= smallest) {
+        const bool rows_can = rows / 2 >= smallest;
+        const bool columns_can = columns / 2 >= smallest;
+        if (columns_can && (columns > rows || !rows_can)) {
             columns = rounded(columns / 2);
-        } else if (rows / 2 >= smallest) {
+        } else if (rows_can) {
             rows = (rows + 1) / 2;
-        } else if (columns / 2 >= smallest) {
-            columns = rounded(columns / 2);
         } else {
             break;
         }

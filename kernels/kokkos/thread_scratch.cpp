@@ -17,8 +17,9 @@ float* thread_scratch(std::int64_t n) {
     if (n > size) {
         // 4096: whole pages, a multiple of the cache line.
         const std::size_t bytes = (static_cast<std::size_t>(n) * sizeof(float) + 4095) / 4096 * 4096;
-        memory.reset(static_cast<float*>(std::aligned_alloc(4096, bytes)));
-        if (memory == nullptr) throw std::bad_alloc();
+        auto* const larger = static_cast<float*>(std::aligned_alloc(4096, bytes));
+        if (larger == nullptr) throw std::bad_alloc();
+        memory.reset(larger);
         size = n;
     }
     return memory.get();

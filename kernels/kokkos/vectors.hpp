@@ -26,6 +26,28 @@ PROTALBERT_INLINE Ints lane_numbers() {
     return numbers;
 }
 
+// Clang shuffles by constants alone; it finds them itself once the loop is unrolled.
+/// x[from[0]], x[from[1]], ...
+PROTALBERT_INLINE Floats shuffle(Floats x, Ints from) {
+#if defined(__clang__)
+    Floats result{};
+    for (int i = 0; i < lanes; ++i) result[i] = x[from[i]];
+    return result;
+#else
+    return __builtin_shuffle(x, from);
+#endif
+}
+/// The same of the 2 lanes elements of a and b.
+PROTALBERT_INLINE Floats shuffle(Floats a, Floats b, Ints from) {
+#if defined(__clang__)
+    Floats result{};
+    for (int i = 0; i < lanes; ++i) result[i] = from[i] < lanes ? a[from[i]] : b[from[i] - lanes];
+    return result;
+#else
+    return __builtin_shuffle(a, b, from);
+#endif
+}
+
 /// The first n < lanes elements; zeros behind.
 PROTALBERT_INLINE Floats load_part(const float* p, std::int64_t n) {
 #if PROTALBERT_LANES == 16
@@ -63,7 +85,7 @@ PROTALBERT_INLINE Floats magnitude(Floats x) { return as_floats(as_ints(x) & 0x7
 
 /// Sum of the elements, in a fixed order.
 PROTALBERT_INLINE float sum_of(Floats x) {
-    for (int width = lanes / 2; width > 0; width /= 2) x += __builtin_shuffle(x, lane_numbers() ^ width);
+    for (int width = lanes / 2; width > 0; width /= 2) x += shuffle(x, lane_numbers() ^ width);
     return x[0];
 }
 PROTALBERT_INLINE double sum_of_doubles(Doubles x) {
@@ -72,7 +94,7 @@ PROTALBERT_INLINE double sum_of_doubles(Doubles x) {
     return sum;
 }
 PROTALBERT_INLINE float largest_of(Floats x) {
-    for (int width = lanes / 2; width > 0; width /= 2) x = larger(x, __builtin_shuffle(x, lane_numbers() ^ width));
+    for (int width = lanes / 2; width > 0; width /= 2) x = larger(x, shuffle(x, lane_numbers() ^ width));
     return x[0];
 }
 
@@ -224,8 +246,8 @@ PROTALBERT_INLINE void transpose(Floats* rows) {
             if ((r & width) != 0) continue;
             const Floats a = rows[r];
             const Floats b = rows[r + width];
-            rows[r] = __builtin_shuffle(a, b, low);
-            rows[r + width] = __builtin_shuffle(a, b, high);
+            rows[r] = shuffle(a, b, low);
+            rows[r + width] = shuffle(a, b, high);
         }
     }
 }

@@ -6,10 +6,9 @@
 
 namespace protalbert {
 
-void fail_check(const char* expression, const std::string& hint, std::source_location where) {
-    const std::string file = std::filesystem::path(where.file_name()).filename().string();
-    throw Error(
-        fmt::format("{}:{} in {}: {} does not hold; {}", file, where.line(), where.function_name(), expression, hint));
+void fail_check(const char* expression, const std::string& hint, const char* file, int line, const char* function) {
+    throw Error(fmt::format("{}:{} in {}: {} does not hold; {}", std::filesystem::path(file).filename().string(), line,
+                            function, expression, hint));
 }
 
 }  // namespace protalbert

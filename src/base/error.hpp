@@ -1,7 +1,6 @@
 #pragma once
 // Errors that a person can act on: what was wrong, where, what to do.
 
-#include <source_location>
 #include <stdexcept>
 #include <string>
 
@@ -33,13 +32,13 @@ class InputError : public Error {
 };
 
 /// Throws Error with the expression and its place: for invariants of the program itself, never for input.
-[[noreturn]] void fail_check(const char* expression, const std::string& hint,
-                             std::source_location where = std::source_location::current());
+[[noreturn]] void fail_check(const char* expression, const std::string& hint, const char* file, int line,
+                             const char* function);
 
 }  // namespace protalbert
 
 /// Throws unless `condition` holds; active in every build. `hint` says what to do or look at.
-#define PROTALBERT_CHECK(condition, hint)                               \
-    do {                                                                \
-        if (!(condition)) ::protalbert::fail_check(#condition, (hint)); \
+#define PROTALBERT_CHECK(condition, hint)                                                             \
+    do {                                                                                              \
+        if (!(condition)) ::protalbert::fail_check(#condition, (hint), __FILE__, __LINE__, __func__); \
     } while (false)

@@ -16,8 +16,8 @@ endif()
 
 set(HDF5_PREFER_PARALLEL ON)
 find_package(HDF5 QUIET COMPONENTS C)
-set(parallel_hdf5 "Debian: apt install libhdf5-openmpi-dev. Cluster: load the module of HDF5 with MPI (hdf5-parallel, "
-                  "phdf5, cray-hdf5-parallel; Spack: spack install hdf5+mpi) and set HDF5_ROOT in Makefile.inc to its folder.")
+string(CONCAT parallel_hdf5 "Debian: apt install libhdf5-openmpi-dev. Cluster: load the module of HDF5 with MPI (hdf5-parallel, "
+       "phdf5 or cray-hdf5-parallel, or spack install hdf5+mpi) and set HDF5_ROOT in Makefile.inc to its folder.")
 if(NOT HDF5_FOUND)
   dependency_problem("HDF5 was not found. " ${parallel_hdf5})
 elseif(NOT HDF5_IS_PARALLEL)

@@ -9,9 +9,9 @@
 namespace protalbert {
 
 struct Vocabulary {
-    std::vector<std::string> pieces;  ///< [V] without the word marker; id = index
-    int pad, unknown, cls, sep, mask; ///< ids of <pad> <unk> [CLS] [SEP] [MASK]
-    int x;                            ///< id of X, the unknown residue
+    std::vector<std::string> pieces;   ///< [V] without the word marker; id = index
+    int pad, unknown, cls, sep, mask;  ///< ids of <pad> <unk> [CLS] [SEP] [MASK]
+    int x;                             ///< id of X, the unknown residue
 
     /// Id of each byte as a residue, -1 for anything that is not one. U Z O B give X, lower case counts as upper.
     std::array<std::int16_t, 256> residue_ids;
