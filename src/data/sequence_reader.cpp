@@ -229,7 +229,6 @@ void Parser::read_fasta(LineScanner& scanner) {
         if (piece.starts) in_header = piece.size > 0 && piece.data[0] == '>';
         if (piece.starts && in_header) {
             if (in_record) finish_record();
-            in_record = false;
             if (piece.position >= part_.end) return;
             start_fasta_record(piece);
             in_record = true;

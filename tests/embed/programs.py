@@ -50,6 +50,20 @@ def random_proteins(count, longest, seed):
     return [(f"protein{i}", "".join(generator.choices(letters, k=generator.randint(1, longest)))) for i in range(count)]
 
 
+def processes_of_session(session):
+    """From /proc: minimal systems have no ps."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()  # state, parent, group, session...
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == session:
+            found.append(int(name))
+    return found
+
+
 class Embed(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -247,7 +261,12 @@ class Embed(unittest.TestCase):
             time.sleep(0.02)
         self.assertIsNone(process.poll(), "it ended before it could be interrupted")
         if number == signal.SIGKILL:
-            os.killpg(process.pid, number)  # mpirun and all ranks at once
+            # mpirun and all ranks at once. Ranks have process groups of their own, but stay in the session.
+            for pid in processes_of_session(process.pid):
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    pass
         else:
             process.send_signal(number)
         text = process.communicate(timeout=TIMEOUT)[0]
