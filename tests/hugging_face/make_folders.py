@@ -75,4 +75,5 @@ def main():
                 file.write(sentencepiece_model())
 
 
-main()
+if __name__ == "__main__":
+    main()

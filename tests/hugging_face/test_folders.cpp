@@ -226,7 +226,8 @@ TEST(HuggingFace, TokensAreThoseOfTheSlowTokenizer) {
         batch.clear();
         InputCounts counts;
         const std::string file = place.write("p.fasta", ">p\n" + protein + "\n").string();
-        for (const InputPart& part : plan_input({file}, InputFormat::automatic, 1).front())
+        const std::vector<InputPart> parts = plan_input({file}, InputFormat::automatic, 1).front();
+        for (const InputPart& part : parts)
             read_sequences(part, vocabulary, InvalidLetters::error, counts,
                            [&](const SequenceRecord& record) { append_protein(batch, record.tokens, 0, vocabulary); });
         EXPECT_EQ(batch.tokens, expected) << protein;

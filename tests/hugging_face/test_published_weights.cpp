@@ -39,7 +39,8 @@ TEST(PublishedWeights, NotebooksValues) {
     PackedBatch batch;
     batch.clear();
     InputCounts counts;
-    for (const InputPart& part : plan_input({file}, InputFormat::automatic, 1).front())
+    const std::vector<InputPart> parts = plan_input({file}, InputFormat::automatic, 1).front();
+    for (const InputPart& part : parts)
         read_sequences(part, folder.vocabulary, InvalidLetters::error, counts, [&](const SequenceRecord& record) {
             append_protein(batch, record.tokens, 0, folder.vocabulary);
         });
