@@ -237,6 +237,7 @@ directory = "run"
                      "data.corpus=other_corpus.h5", ranks=2)
             self.bad("hidden: 16 against 32", "pretrain", "deck.toml", "--init", init, "--set",
                      "checkpoint.directory=never", "--set", "model.hidden=16", ranks=2)
+        self.bad("weights alone", "pretrain", "deck.toml", "--resume", "init.h5", "--set", "checkpoint.directory=never")
         # A run's folder is a checkpoint, too.
         self.good("convert", "from_folder", "trained")
         stored = read_safetensors("trained/model.safetensors")
