@@ -173,7 +173,7 @@ SafetensorsWriter::~SafetensorsWriter() {
 }
 
 void SafetensorsWriter::put(const void* data, std::size_t bytes) {
-    if (std::fwrite(data, 1, bytes, file_) != bytes)
+    if (bytes > 0 && std::fwrite(data, 1, bytes, file_) != bytes)
         throw Error(fmt::format("cannot write {}: {}{}", path_.string(), std::strerror(errno), space_hint(path_)));
 }
 

@@ -49,7 +49,7 @@ inline std::string content_of(const std::filesystem::path& file) {
 /// `number` in `count` bytes, least significant first.
 inline std::string bytes_of(std::uint64_t number, int count) {
     std::string bytes;
-    for (int i = 0; i < count; ++i) bytes += static_cast<char>(number >> 8 * i);
+    for (int i = 0; i < count; ++i, number >>= 8) bytes += static_cast<char>(number);
     return bytes;
 }
 

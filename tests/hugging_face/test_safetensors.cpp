@@ -55,7 +55,8 @@ TEST(Safetensors, WhatIsWrittenIsRead) {
         EXPECT_EQ(tensors[0].position % 8, 0U);
         const std::vector<float> read = read_values(tensors[i]);
         ASSERT_EQ(read.size(), values[i].size());
-        EXPECT_EQ(std::memcmp(read.data(), values[i].data(), read.size() * sizeof(float)), 0) << shapes[i].name;
+        const std::size_t bytes = read.size() * sizeof(float);
+        EXPECT_TRUE(bytes == 0 || std::memcmp(read.data(), values[i].data(), bytes) == 0) << shapes[i].name;
     }
 }
 
