@@ -284,6 +284,16 @@ void expect_same_after_export(const ModelConfig& config, double tolerance) {
     }
 }
 
+TEST(HuggingFace, GroupsAreRoundedAsInTransformers) {
+    // Python: [int(i / (18 / 14)) for i in range(18)]; the exact quotient of iteration 9 is 7.
+    const std::vector<std::int64_t> expected{0, 0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 10, 10, 11, 12, 13};
+    ModelConfig config;
+    config.layers = 18;
+    config.groups = 14;
+    for (std::int64_t i = 0; i < config.layers; ++i)
+        EXPECT_EQ(group_of_iteration(config, i), expected[static_cast<std::size_t>(i)]) << i;
+}
+
 TEST(HuggingFaceExport, SharingOfEveryKind) {
     for (const Sharing sharing : {Sharing::all, Sharing::attention, Sharing::ffn, Sharing::none}) {
         ModelConfig config = small_config();
