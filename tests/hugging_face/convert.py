@@ -40,7 +40,9 @@ def peak_memory(program, *arguments):
     """Bytes that the program had at most."""
     process = subprocess.Popen([str(BUILD / ("protalbert_" + program)), *map(str, arguments)],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return os.wait4(process.pid, 0)[2].ru_maxrss << 10
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss << 10
 
 
 def read_checkpoint(path):
