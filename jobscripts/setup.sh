@@ -232,4 +232,4 @@ install_packages
 check_tools
 build_kokkos
 configure_and_build
-say "done: protalbert_prepare, protalbert_pretrain, protalbert_embed and protalbert_bench are in $folder/"
+say "done: protalbert_prepare, protalbert_pretrain, protalbert_embed, protalbert_convert and protalbert_bench are in $folder/"

@@ -54,7 +54,8 @@ int run(int argc, char** argv, const Communicator& communicator) {
         "Interrupted and called again with the same command, it continues. Memory: the input's residues are shared by\n"
         "the ranks (twice for a moment), and each rank keeps 8 bytes a protein beside model and batch.",
         "protalbert_embed"};
-    app.add_option("--checkpoint", options.checkpoint, "checkpoint file, or a run's folder of checkpoints (newest)")
+    app.add_option("--checkpoint", options.checkpoint,
+                   "checkpoint file, a run's folder of checkpoints (newest), or a Hugging Face folder")
         ->required();
     app.add_option("inputs", options.inputs,
                    "FASTA or text (one protein a line, letters separated by spaces), plain "

@@ -42,7 +42,8 @@ std::optional<int> parse(Options& options, int argc, char** argv, const Communic
                    "checkpoint (file or folder)")
         ->capture_default_str();
     app.add_option("--init", options.start.init,
-                   "take weights alone from a checkpoint (file or folder), unless there is one to resume");
+                   "take weights alone from a checkpoint (file or folder) or a Hugging Face folder, unless there is a "
+                   "checkpoint to resume");
     auto* step = app.add_option("--dump-step", options.dump.step, "write this step, counted from 0, to --dump-file")
                      ->check(CLI::NonNegativeNumber);
     auto* file = app.add_option("--dump-file", options.dump.file, "HDF5 file for --dump-step");

@@ -17,7 +17,6 @@
 #include "embed/rank_news.hpp"
 #include "embed/share.hpp"
 #include "embed/writer.hpp"
-#include "io/checkpoint.hpp"
 #include "model/cost.hpp"
 
 namespace protalbert {
@@ -26,24 +25,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-/// The checkpoint's file. Throws InputError for what is none.
-std::string find_checkpoint(const std::string& path) {
-    if (std::filesystem::is_directory(path) && std::filesystem::exists(path + "/config.json") &&
-        list_checkpoints(path).empty())
-        throw InputError(
-            fmt::format("{} is a Hugging Face folder, which cannot be read yet; name a checkpoint file "
-                        "(step_*.h5) or a run's checkpoint folder",
-                        path));
-    return resolve_checkpoint(path).string();
-}
-
-/// The checkpoint's file, the same on every rank while a run adds newer ones. Throws InputError for what is none.
-std::string find_checkpoint(const std::string& path, const Communicator& communicator) {
-    std::string file;
-    on_root(communicator, [&] { file = find_checkpoint(path); });
-    return communicator.broadcast(file, 0);
-}
 
 const char* residues_name(ResidueVectors residues) {
     switch (residues) {
@@ -153,13 +134,16 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
     catch_signals();
 
     // 1. The model: configuration and vocabulary of the checkpoint, on a device.
-    const std::string checkpoint = find_checkpoint(options.checkpoint, communicator);
-    const CheckpointHeader header = read_checkpoint_header(checkpoint, communicator);
+    const WeightSource source = open_weights(options.checkpoint, communicator);
+    const std::string& checkpoint = source.place;
+    const CheckpointHeader& header = source.header;
     const ModelConfig config = config_from_json(header.config, checkpoint);
     const Vocabulary vocabulary = make_vocabulary(header.vocabulary, checkpoint);
     const std::unique_ptr<Backend> backend =
         make_backend(options.device, options.precision, threads_for_rank(communicator));
-    log_information(fmt::format("checkpoint {} of step {}: {} iterations, hidden {}, on {}", checkpoint, header.step,
+    log_information(fmt::format("{}: {} iterations, hidden {}, on {}",
+                                source.hugging_face ? fmt::format("Hugging Face folder {}", checkpoint)
+                                                    : fmt::format("checkpoint {} of step {}", checkpoint, header.step),
                                 config.layers, config.hidden, backend->description()));
 
     // 2. The proteins, in input order, shared by all ranks.
@@ -183,7 +167,7 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
 
     // 4. The weights.
     Model model = make_model(config, *backend);
-    std::uint64_t checkpoint_hash = load_parameters(model, checkpoint, communicator);
+    std::uint64_t checkpoint_hash = load_parameters(model, source, communicator);
     checkpoint_hash = hash_text(header.config, checkpoint_hash);
     for (const std::string& piece : header.vocabulary) checkpoint_hash = hash_text(piece, checkpoint_hash);
 

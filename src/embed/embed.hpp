@@ -14,7 +14,7 @@
 namespace protalbert {
 
 struct EmbedOptions {
-    std::string checkpoint;  ///< file or folder of checkpoints
+    std::string checkpoint;  ///< file, folder of checkpoints, or Hugging Face folder
     std::vector<std::string> inputs;
     std::string output;
     InputFormat format = InputFormat::automatic;

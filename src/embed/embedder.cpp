@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "embed/plan.hpp"
-#include "io/checkpoint.hpp"
 
 namespace protalbert {
 namespace {
@@ -67,15 +66,13 @@ void embed_batch(Embedder& embedder, const PackedBatch& batch, BatchVectors& vec
     backend.synchronize(default_stream);
 }
 
-std::uint64_t load_parameters(Model& model, const std::string& checkpoint, const Communicator& communicator) {
+std::uint64_t load_parameters(Model& model, const WeightSource& source, const Communicator& communicator) {
     Backend& backend = *model.backend;
     std::vector<float> values;
     std::uint64_t hash = 0;
     for (const Parameter& parameter : model.layout.parameters) {
         values.resize(static_cast<std::size_t>(parameter.size));
-        CheckpointArrays arrays;
-        arrays.parameters.push_back({parameter.name, parameter.shape, values.data()});
-        read_checkpoint(checkpoint, arrays, communicator);
+        read_weights(source, parameter, values.data(), communicator);
         const std::size_t bytes = values.size() * sizeof(float);
         hash = XXH3_64bits_withSeed(values.data(), bytes, hash);
         backend.upload(model.master(parameter.offset), values.data(), bytes, default_stream);

@@ -7,6 +7,7 @@
 #include "embed/output.hpp"
 #include "embed/writer.hpp"
 #include "model/model.hpp"
+#include "model/weight_source.hpp"
 
 namespace protalbert {
 
@@ -27,8 +28,8 @@ Embedder make_embedder(const Model& model, const VectorChoice& choice, std::int6
 /// Fills vectors.residues, mean and cls, as chosen, and waits for them.
 void embed_batch(Embedder& embedder, const PackedBatch& batch, BatchVectors& vectors);
 
-/// The weights of a checkpoint into a model of the same configuration, one parameter at a time, so that a second copy
-/// of the whole never exists. Collective. Returns a hash of the values.
-std::uint64_t load_parameters(Model& model, const std::string& checkpoint, const Communicator& communicator);
+/// The weights of a checkpoint or Hugging Face folder into a model of the same configuration, one parameter at a time,
+/// so that a second copy of the whole never exists. Collective. Returns a hash of the values.
+std::uint64_t load_parameters(Model& model, const WeightSource& source, const Communicator& communicator);
 
 }  // namespace protalbert

@@ -137,6 +137,11 @@ Hdf5File open_checkpoint(const fs::path& file, const Communicator& communicator)
 
 /// Throws InputError unless the file holds the array in this shape, with a checksum, which it returns.
 std::uint64_t check_stored(const Hdf5File& file, const StoredArray& array) {
+    if (!file.exists(array.dataset) && array.dataset.starts_with("/optimizer/"))
+        throw InputError(fmt::format(
+            "checkpoint {} has no {}: it holds weights alone, as protalbert_convert writes them; it cannot be "
+            "resumed, but a run can start from it with --init",
+            file.path(), array.dataset));
     if (!file.exists(array.dataset))
         throw InputError(fmt::format("checkpoint {} has no {}; is it of this model?", file.path(), array.dataset));
     const std::vector<std::uint64_t> shape = file.shape(array.dataset);

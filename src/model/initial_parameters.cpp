@@ -35,21 +35,24 @@ void fill_truncated_normal(float* values, const Parameter& parameter, double dev
 
 }  // namespace
 
+void initialise(float* values, const Parameter& parameter, const ModelConfig& config, std::uint64_t seed) {
+    switch (parameter.initializer) {
+        case Initializer::zeros:
+            std::fill_n(values, parameter.size, 0.0F);
+            break;
+        case Initializer::ones:
+            std::fill_n(values, parameter.size, 1.0F);
+            break;
+        case Initializer::truncated_normal:
+            fill_truncated_normal(values, parameter, config.initializer_range, seed);
+            break;
+    }
+}
+
 std::vector<float> initial_parameters(const ParameterLayout& layout, const ModelConfig& config, std::uint64_t seed) {
     std::vector<float> values(static_cast<std::size_t>(layout.size), 0.0F);
-    for (const Parameter& parameter : layout.parameters) {
-        float* const begin = values.data() + parameter.offset;
-        switch (parameter.initializer) {
-            case Initializer::zeros:
-                break;
-            case Initializer::ones:
-                std::fill_n(begin, parameter.size, 1.0F);
-                break;
-            case Initializer::truncated_normal:
-                fill_truncated_normal(begin, parameter, config.initializer_range, seed);
-                break;
-        }
-    }
+    for (const Parameter& parameter : layout.parameters)
+        initialise(values.data() + parameter.offset, parameter, config, seed);
     return values;
 }
 

@@ -20,7 +20,7 @@ struct ModelConfig {
     std::int64_t intermediate = 16384;  ///< F
     std::int64_t heads = 64;            ///< A
     std::int64_t embedding = 128;       ///< E
-    std::int64_t groups = 1;            ///< iteration i uses group i * groups / layers
+    std::int64_t groups = 1;            ///< iteration i uses group i / (layers / groups)
     std::int64_t inner = 1;             ///< layers run in turn in each iteration
     std::int64_t positions = 40000;     ///< P
     std::int64_t vocabulary = 34;       ///< V

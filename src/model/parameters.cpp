@@ -89,7 +89,7 @@ void add_encoder(LayoutBuilder& builder, ParameterLayout& layout, const ModelCon
     std::map<Place, int> attention;
     std::map<Place, int> feed_forward;
     for (std::int64_t iteration = 0; iteration < config.layers; ++iteration) {
-        const std::int64_t group = iteration * config.groups / config.layers;
+        const std::int64_t group = group_of_iteration(config, iteration);
         for (std::int64_t inner = 0; inner < config.inner; ++inner) {
             const Place attention_place{shares_attention ? group : iteration, inner};
             const auto [a, new_attention] =
@@ -112,6 +112,13 @@ void add_encoder(LayoutBuilder& builder, ParameterLayout& layout, const ModelCon
 }
 
 }  // namespace
+
+std::int64_t group_of_iteration(const ModelConfig& config, std::int64_t iteration) {
+    // In floating point and in this order: where layers / groups is no whole number, transformers' rounding now and
+    // then gives the group before the exact quotient's (iteration 9 of 18 with 14 groups: 6, not 7).
+    const double iterations = static_cast<double>(config.layers) / static_cast<double>(config.groups);
+    return static_cast<std::int64_t>(static_cast<double>(iteration) / iterations);
+}
 
 ParameterLayout make_parameter_layout(const ModelConfig& config) {
     const std::int64_t H = config.hidden;

@@ -71,6 +71,10 @@ ParameterLayout make_parameter_layout(const ModelConfig& config);
 /// matrices and tables, zeros for biases and beta, ones for gamma; each value a function of (seed, parameter's name and
 /// element), so that sharing or the number of layers does not change the others. As google-research/albert modeling.py.
 std::vector<float> initial_parameters(const ParameterLayout& layout, const ModelConfig& config, std::uint64_t seed);
+/// The same of one parameter, into `values` [parameter.size].
+void initialise(float* values, const Parameter& parameter, const ModelConfig& config, std::uint64_t seed);
+/// The group of an iteration, 0 .. groups - 1, as transformers computes it.
+std::int64_t group_of_iteration(const ModelConfig& config, std::int64_t iteration);
 
 /// The table printed at the start: parts with shapes and counts, totals for encoder, pooler and heads.
 std::string parameter_table(const ParameterLayout& layout, const ModelConfig& config);

@@ -12,6 +12,7 @@
 #include "base/log.hpp"
 #include "comm/program.hpp"
 #include "io/checkpoint.hpp"
+#include "model/weight_source.hpp"
 
 namespace protalbert {
 
@@ -137,8 +138,12 @@ bool resume_newest(TrainState& state, Start& start, const TrainSettings& setting
     return false;
 }
 
-void load_weights(TrainState& state, const fs::path& file, const Corpus& corpus, const Communicator& communicator) {
-    const CheckpointHeader header = read_checkpoint_header(file, communicator);
+/// Takes weights alone from a checkpoint or Hugging Face folder; returns its place.
+fs::path load_weights(TrainState& state, const std::string& path, const Corpus& corpus,
+                      const Communicator& communicator) {
+    const WeightSource source = open_weights(path, communicator);
+    const fs::path file = source.place;
+    const CheckpointHeader& header = source.header;
     const ModelConfig theirs = config_from_json(header.config, file.string());
     const auto lines = differences(state.model.config, theirs);
     if (!same_tensors(state.model.layout, make_parameter_layout(theirs)))
@@ -149,8 +154,9 @@ void load_weights(TrainState& state, const fs::path& file, const Corpus& corpus,
         log_warning(fmt::format("--init {}: the tensors fit, but the models differ: {}", file.string(),
                                 fmt::join(lines, ", ")));
     std::vector<float> parameters = host_array(state.model);
-    read_checkpoint(file, {named_arrays(state.model.layout, parameters), {}, {}}, communicator);
+    read_all_weights(source, state.model.layout, parameters.data(), communicator);
     set_parameters(state.model, parameters);
+    return file;
 }
 
 /// DIRECTORY/set_aside_1, or the first number that is free.
@@ -196,8 +202,7 @@ Start restore_state(TrainState& state, const StartOptions& options, const TrainS
         return start;
     }
     if (!options.init.empty()) {
-        start = {StartKind::initialised, resolve_together(options.init, communicator)};
-        load_weights(state, start.checkpoint, corpus, communicator);
+        start = {StartKind::initialised, load_weights(state, options.init, corpus, communicator)};
     } else {
         set_parameters(state.model, initial_parameters(state.model.layout, state.model.config, settings.sample.seed));
     }

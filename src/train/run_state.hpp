@@ -14,7 +14,7 @@ namespace protalbert {
 /// What the command line says about the start.
 struct StartOptions {
     std::string resume = "auto";  ///< "auto", "never", or a checkpoint (file or folder)
-    std::string init;             ///< checkpoint (file or folder) to take weights from; empty: none
+    std::string init;  ///< checkpoint (file or folder) or Hugging Face folder to take weights from; empty: none
 };
 
 enum class StartKind { fresh, initialised, resumed };

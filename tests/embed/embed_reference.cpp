@@ -54,12 +54,12 @@ void make(const std::string& file, std::uint64_t seed, std::int64_t positions, f
 
 void encode_alone(const std::string& checkpoint, const std::string& proteins, const std::string& output,
                   const Communicator& communicator) {
-    const CheckpointHeader header = read_checkpoint_header(checkpoint, communicator);
-    const ModelConfig config = config_from_json(header.config, checkpoint);
-    const Vocabulary vocabulary = make_vocabulary(header.vocabulary, checkpoint);
+    const WeightSource source = open_weights(checkpoint, communicator);
+    const ModelConfig config = config_from_json(source.header.config, checkpoint);
+    const Vocabulary vocabulary = make_vocabulary(source.header.vocabulary, checkpoint);
     const std::unique_ptr<Backend> backend = make_backend("cpu", Precision::float32, 1);
     Model model = make_model(config, *backend);
-    load_parameters(model, checkpoint, communicator);
+    load_parameters(model, source, communicator);
 
     const auto H = static_cast<std::size_t>(config.hidden);
     std::vector<float> residues, mean, cls;

@@ -361,7 +361,7 @@ class Embed(unittest.TestCase):
         base = {"--checkpoint": "small.h5", "input": "proteins.fasta", "--output": "bad.h5"}
         cases = [
             ({"--checkpoint": "missing.h5"}, (), "missing.h5"),
-            ({"--checkpoint": "hf"}, (), "Hugging Face"),
+            ({"--checkpoint": "hf"}, (), "hf has neither model.safetensors"),
             ({"--checkpoint": "nothing"}, (), "nothing"),
             ({"--checkpoint": "proteins.fasta"}, (), "proteins.fasta"),
             ({"--checkpoint": "vectors.h5"}, (), "vectors.h5"),

@@ -24,7 +24,7 @@ std::string stored_name(const std::string& name, const ModelConfig& config) {
     const bool attention = name.find(".attention.") != std::string::npos;
     const bool shared =
         config.sharing == Sharing::all || config.sharing == (attention ? Sharing::attention : Sharing::ffn);
-    const std::int64_t group = shared ? iteration * config.groups / config.layers : iteration;
+    const std::int64_t group = shared ? group_of_iteration(config, iteration) : iteration;
     return prefix + std::to_string(group) + name.substr(end);
 }
 

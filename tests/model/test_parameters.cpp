@@ -120,7 +120,7 @@ TEST(ParameterLayoutTest, PartsAreWhereTheirNamesSay) {
             const std::int64_t iteration = block / config.inner;
             const auto place = [&](Sharing part, const std::string& name) {
                 const bool shared = config.sharing == Sharing::all || config.sharing == part;
-                const std::int64_t group = shared ? iteration * config.groups / config.layers : iteration;
+                const std::int64_t group = shared ? group_of_iteration(config, iteration) : iteration;
                 const Parameter* found =
                     layout.find("albert.encoder.albert_layer_groups." + std::to_string(group) + ".albert_layers." +
                                 std::to_string(block % config.inner) + "." + name);

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# protalbert_convert and the programs that read Hugging Face folders, from outside. convert.sh BUILD_FOLDER, in a folder
+# of its own.
+python=python3
+[ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import h5py' 2>/dev/null && python=/usr/bin/python3
+exec "$python" "$(dirname "${BASH_SOURCE[0]}")/convert.py" "$1"

@@ -1,0 +1,15 @@
+protalbert_test(hugging_face safetensors LIBRARIES io_part GTest::gtest_main)
+protalbert_test(hugging_face pytorch_file LIBRARIES io_part GTest::gtest_main)
+protalbert_test(hugging_face folders LIBRARIES embed_part GTest::gtest_main)
+protalbert_test(hugging_face published_weights LIBRARIES embed_part GTest::gtest_main)
+foreach(name pytorch_file folders published_weights)
+  target_include_directories(test_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  target_compile_definitions(test_${name} PRIVATE GOLDEN_FOLDERS="${CMAKE_CURRENT_SOURCE_DIR}/hugging_face/golden")
+endforeach()
+target_include_directories(test_safetensors PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+# Without the published weights, which nobody may pass on, or without transformers (huggingface.sh makes its 5 GB): the
+# test says what it lacks.
+set_tests_properties(hugging_face.published_weights PROPERTIES SKIP_REGULAR_EXPRESSION "PROTALBERT_PUBLISHED_WEIGHTS")
+protalbert_script_test(hugging_face convert)
+protalbert_script_test(hugging_face transformers)
+set_tests_properties(hugging_face.transformers PROPERTIES SKIP_RETURN_CODE 77)
