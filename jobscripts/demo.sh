@@ -133,4 +133,6 @@ python=python3
 "$python" -c 'import h5py, matplotlib' 2>/dev/null || python=/usr/bin/python3
 "$python" jobscripts/plot_metrics.py "$output/phase1/metrics.jsonl" "$output/phase2/metrics.jsonl" \
     --corpus "$output/corpus.h5" --output "$output/loss.png"
+# Two proteins make no map.
+"$python" jobscripts/plot_map.py "$output/embeddings.h5" --output "$output/map.png" || true
 "$python" jobscripts/demo_summary.py "$output"

@@ -18,6 +18,8 @@ def last_validation(path):
 
 def size(path):
     """Bytes of a file, or of the files in a folder, for people."""
+    if not os.path.exists(path):
+        return "none"
     if os.path.isdir(path):
         number = sum(entry.stat().st_size for entry in os.scandir(path))
     else:
@@ -84,6 +86,7 @@ WHAT IT LEARNT
 WHERE IT IS
   {shown}/embeddings.h5      {size(f'{folder}/embeddings.h5'):>10}  the embeddings
   {shown}/loss.png           {size(f'{folder}/loss.png'):>10}  the loss curves
+  {shown}/map.png            {size(f'{folder}/map.png'):>10}  a map of the proteins by their mean vectors
   {shown}/phase1, phase2     {size(f'{folder}/phase2'):>10}  each: checkpoints of the model, metrics.jsonl
   {shown}/corpus*.h5         {size(f'{folder}/corpus.h5'):>10}  the corpus
 
