@@ -11,9 +11,9 @@
 #include "base/error.hpp"
 #include "base/file_system.hpp"
 #include "base/log.hpp"
+#include "base/positioned_file.hpp"
 #include "base/progress.hpp"
 #include "comm/program.hpp"
-#include "embed/positioned_file.hpp"
 #include "io/hdf5.hpp"
 
 namespace protalbert {

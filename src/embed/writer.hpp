@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/positioned_file.hpp"
 #include "embed/output.hpp"
-#include "embed/positioned_file.hpp"
 #include "embed/share.hpp"
 
 namespace protalbert {
