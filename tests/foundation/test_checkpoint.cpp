@@ -238,6 +238,7 @@ TEST_F(Checkpoint, ListsResolvesAndPrunes) {
     EXPECT_TRUE(list_checkpoints(folder / "absent").empty());
     EXPECT_NE(message_of([&] { resolve_checkpoint(folder); }).find("no checkpoint"), std::string::npos);
     EXPECT_NE(message_of([&] { resolve_checkpoint(folder / "absent"); }).find("absent"), std::string::npos);
+    world.barrier();
     if (world.root())
         for (const char* name : {"step_00000002.h5", "step_00000010.h5", "step_100000000.h5", "step_00000099.h5.part",
                                  "step_x.h5", "step_.h5", "step_00000011.h5.old", "notes.part", "metrics.jsonl"})
