@@ -74,18 +74,20 @@ std::optional<std::uint64_t> hdf5_end(const PositionedFile& file) {
 
 }  // namespace
 
-std::uint64_t seal_file(const std::string& path, std::vector<ByteRange> left_out) {
+std::uint64_t seal_bytes(std::uint64_t ranges) { return ranges * sizeof(ByteRange) + sizeof(SealEnd); }
+
+std::uint64_t seal_file(const std::string& path, std::vector<ByteRange> left_out, std::uint64_t hdf5_end) {
     std::erase_if(left_out, [](const ByteRange& range) { return range.first >= range.last; });
     std::sort(left_out.begin(), left_out.end(),
               [](const ByteRange& left, const ByteRange& right) { return left.first < right.first; });
     const PositionedFile file(path, true);
-    SealEnd end{left_out.size(), file.size(), 0, {}};
+    SealEnd end{left_out.size(), hdf5_end > 0 ? hdf5_end : file.size(), 0, {}};
     end.checksum = sealed_checksum(file, left_out, end.hdf5_end);
     std::memcpy(end.magic, seal_magic, sizeof seal_magic);
     const std::uint64_t bytes = left_out.size() * sizeof(ByteRange);
     file.write(left_out.data(), bytes, end.hdf5_end);
     file.write(&end, sizeof end, end.hdf5_end + bytes);
-    return end.hdf5_end + bytes + sizeof end;
+    return end.hdf5_end + seal_bytes(left_out.size());
 }
 
 bool check_seal(const std::string& path, std::uint64_t end) {

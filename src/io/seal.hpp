@@ -17,9 +17,11 @@ struct ByteRange {
     std::uint64_t first = 0, last = 0;
 };
 
-/// Appends the seal to a closed file; `left_out` in any order, empty ranges allowed. Returns the new size. Throws
-/// Error.
-std::uint64_t seal_file(const std::string& path, std::vector<ByteRange> left_out);
+/// Writes the seal behind HDF5's end (0: the file's end) into a closed file; `left_out` in any order, empty ranges
+/// allowed. Returns the byte behind it. Throws Error.
+std::uint64_t seal_file(const std::string& path, std::vector<ByteRange> left_out, std::uint64_t hdf5_end = 0);
+/// Bytes of a seal with so many ranges that are not empty.
+std::uint64_t seal_bytes(std::uint64_t ranges);
 
 /// Throws InputError naming the file when its seal, which ends at byte `end` (0: with the file), does not fit its
 /// content, or when there is something else behind HDF5's end. False: no seal, as in files of other programs.
