@@ -41,13 +41,13 @@ class Figures:
 def end_somehow(job, moment, parts, figures):
     """Waits for a moment, then ends the job in one of several ways. Whether it did."""
     if moment == "start":
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(chance.uniform(0, 0.5))
     elif moment == "save":
         wait_until(lambda: any(pathlib.Path(".").glob(parts)), job)
-        time.sleep(chance.uniform(0, 0.5))
+        time.sleep(chance.uniform(0, 0.4))
     else:
         wait_until(lambda: "step " in job.text() or any(pathlib.Path(".").glob(parts)), job)
-        time.sleep(chance.uniform(0, 1.5))
+        time.sleep(chance.uniform(0, 0.8))
     ranks = job.ranks()
     if not job.running() or not ranks:
         return False
@@ -161,9 +161,13 @@ def torture_embedding(kills):
                 "--output", "vectors.h5", "--batch-tokens", "400"]
 
     shutil.copy(RUN / "step_00000140.h5", "weights.h5")
-    job = Job(embed(2), "log.txt")
-    check(job.wait(120) == 0, "the uninterrupted embedding ends well")
-    expected = pathlib.Path("vectors.h5").read_bytes()
+    # HDF5 lays its tables out otherwise over MPI: a file is as one rank or as several make it, to the last byte.
+    expected = []
+    for ranks in 1, 2:
+        check(Job(embed(ranks), "log.txt").wait(240) == 0, f"the uninterrupted embedding with {ranks} ranks ends well")
+        expected.append(pathlib.Path("vectors.h5").read_bytes())
+        vectors = arrays("vectors.h5")
+        pathlib.Path("vectors.h5").unlink()
     slow = {"PROTALBERT_SLOW_WRITE": "250000"}
     while figures.kills < kills:
         for path in pathlib.Path(".").glob("vectors.h5*"):
@@ -180,7 +184,7 @@ def torture_embedding(kills):
             if not ended and code != 75:
                 check(False, f"exit code {code} of an embedding that nobody killed:\n{job.text()}")
                 finish()
-        if pathlib.Path("vectors.h5").read_bytes() != expected:
+        if arrays("vectors.h5") != vectors or pathlib.Path("vectors.h5").read_bytes() not in expected:
             figures.mismatches += 1
     figures.print("batches that were done")
     check(figures.mismatches == 0, f"embedding: the same file after {figures.kills} kills and {figures.stops} stops")
