@@ -4,8 +4,10 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <functional>
+#include <future>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -66,16 +68,6 @@ std::vector<int> readers(const std::vector<StoredArray>& stored, int ranks) {
     return rank_of;
 }
 
-/// Checksums of all arrays, computed by the ranks together.
-std::vector<std::uint64_t> checksums(const std::vector<StoredArray>& stored, const Communicator& communicator) {
-    const std::vector<int> reader = readers(stored, communicator.ranks());
-    std::vector<std::uint64_t> sums(stored.size(), 0);
-    for (std::size_t i = 0; i < stored.size(); ++i)
-        if (reader[i] == communicator.rank()) sums[i] = stored[i].checksum();
-    communicator.sum(sums.data(), static_cast<int>(sums.size()));
-    return sums;
-}
-
 /// XXH3 of the header's numbers and texts, each text with its length before it.
 std::uint64_t header_checksum(const CheckpointHeader& header) {
     std::string bytes;
@@ -115,10 +107,10 @@ std::uint64_t bytes_beside_arrays(const CheckpointHeader& header, const std::vec
     return bytes;
 }
 
-/// Makes the file with everything but the arrays' values; returns where in it those belong. By rank 0 alone: HDF5's
-/// collective calls would leave the other ranks waiting when one fails.
+/// Makes the file with everything but the arrays' values and checksums; returns where in it the values belong. By rank
+/// 0 alone: HDF5's collective calls would leave the other ranks waiting when one fails.
 std::vector<std::uint64_t> create_file(const fs::path& path, const CheckpointHeader& header,
-                                       const std::vector<StoredArray>& stored, const std::vector<std::uint64_t>& sums) {
+                                       const std::vector<StoredArray>& stored) {
     std::uint64_t bytes = bytes_beside_arrays(header, stored);
     for (const StoredArray& array : stored) bytes += array.bytes();
     Hdf5File file = Hdf5File::create_alone(path.string(), bytes);
@@ -136,18 +128,47 @@ std::vector<std::uint64_t> create_file(const fs::path& path, const CheckpointHea
     file.write_strings("/vocabulary", header.vocabulary, 0);
 
     std::vector<std::uint64_t> positions;
+    for (const StoredArray& array : stored) {
+        file.create_dataset(array.dataset, Element::float32, array.shape());
+        file.set_attribute(array.dataset, checksum_name, std::uint64_t{0});  // its place: set_checksums knows the value
+        positions.push_back(file.file_offset(array.dataset));
+    }
+    file.flush();
+    file.close();
+    slow_down();
+    return positions;
+}
+
+/// Completes the file, by rank 0 alone.
+void set_checksums(const fs::path& path, const std::vector<StoredArray>& stored,
+                   const std::vector<std::uint64_t>& positions, const std::vector<std::uint64_t>& sums) {
+    Hdf5File file = Hdf5File::reopen_alone(path.string());
     std::vector<ByteRange> arrays;
     for (std::size_t i = 0; i < stored.size(); ++i) {
-        file.create_dataset(stored[i].dataset, Element::float32, stored[i].shape());
         file.set_attribute(stored[i].dataset, checksum_name, sums[i]);
-        positions.push_back(file.file_offset(stored[i].dataset));
-        arrays.push_back({positions.back(), positions.back() + stored[i].bytes()});
+        PROTALBERT_CHECK(stored[i].bytes() == 0 || file.file_offset(stored[i].dataset) == positions[i],
+                         "arrays stay where they are when attributes change");
+        arrays.push_back({positions[i], positions[i] + stored[i].bytes()});
     }
     file.flush();
     file.close();
     slow_down();
     seal_file(path.string(), arrays);
-    return positions;
+    check_seal(path.string());
+}
+
+/// Calls work(i) for the arrays of this rank, on two threads: one core alone hashes little faster than a disk writes.
+void for_own_arrays(const std::vector<StoredArray>& stored, const Communicator& communicator,
+                    const std::function<void(std::size_t)>& work) {
+    const std::vector<int> reader = readers(stored, communicator.ranks());
+    std::atomic<std::size_t> next{0};
+    const auto take_turns = [&] {
+        for (std::size_t i = next++; i < stored.size(); i = next++)
+            if (reader[i] == communicator.rank()) work(i);
+    };
+    auto other = std::async(std::launch::async, take_turns);
+    take_turns();
+    other.get();
 }
 
 /// Writes this rank's share, an equal part of all bytes, and waits until it is on disk.
@@ -180,14 +201,12 @@ void write_share(const fs::path& path, const std::vector<StoredArray>& stored,
 void verify_share(const fs::path& path, const std::vector<StoredArray>& stored,
                   const std::vector<std::uint64_t>& positions, const std::vector<std::uint64_t>& sums,
                   const Communicator& communicator) {
-    constexpr std::uint64_t piece = std::uint64_t{1} << 20;  // stays in the processor's cache until it is hashed
-    const std::vector<int> reader = readers(stored, communicator.ranks());
+    constexpr std::uint64_t piece = std::uint64_t{1} << 18;  // stays in a core's cache until it is hashed
     const PositionedFile file(path.string(), false);
-    const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
-    PROTALBERT_CHECK(state != nullptr, "there is no memory for a checksum's state");
-    std::vector<char> buffer(piece);
-    for (std::size_t i = 0; i < stored.size(); ++i) {
-        if (reader[i] != communicator.rank()) continue;
+    for_own_arrays(stored, communicator, [&](std::size_t i) {
+        const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
+        PROTALBERT_CHECK(state != nullptr, "there is no memory for a checksum's state");
+        std::vector<char> buffer(piece);
         XXH3_64bits_reset(state.get());
         for (std::uint64_t at = 0; at < stored[i].bytes(); at += piece) {
             const std::uint64_t count = std::min(piece, stored[i].bytes() - at);
@@ -199,7 +218,7 @@ void verify_share(const fs::path& path, const std::vector<StoredArray>& stored,
                 fmt::format("{} of {} reads back otherwise than it was written; the disk, the network or a machine's "
                             "memory is faulty: choose another checkpoint.directory, or leave out that machine",
                             stored[i].dataset, path.string()));
-    }
+    });
 }
 
 /// Frees the disk of what could not be finished, also while HDF5 still has it open.
@@ -246,7 +265,7 @@ std::optional<std::uint64_t> step_of(const fs::path& file) {
 void write_checkpoint(const fs::path& file, const CheckpointHeader& header, const CheckpointArrays& arrays,
                       const Communicator& communicator) {
     const std::vector<StoredArray> stored = stored_arrays(arrays);
-    const std::vector<std::uint64_t> sums = checksums(stored, communicator);
+    std::vector<std::uint64_t> sums(stored.size(), 0);
     const fs::path temporary = file.string() + temporary_suffix;
     std::vector<std::uint64_t> positions(stored.size());
     try {
@@ -257,17 +276,24 @@ void write_checkpoint(const fs::path& file, const CheckpointHeader& header, cons
             for (const StoredArray& array : stored) bytes += array.bytes();
             require_space(file.parent_path(), bytes, "checkpoint " + file.string());
             try {
-                positions = create_file(temporary, header, stored, sums);
+                positions = create_file(temporary, header, stored);
             } catch (const Error& error) {
                 throw Error(fmt::format("checkpoint {}: {}", file.string(), error.what()));
             }
         });
         communicator.broadcast(positions.data(), positions.size() * sizeof(std::uint64_t), 0);
-        all_or_none(communicator, [&] { write_share(temporary, stored, positions, communicator); });
+        all_or_none(communicator, [&] {
+            // The ranks hash the arrays together while the disk is at work.
+            auto hashing = std::async(std::launch::async, [&] {
+                for_own_arrays(stored, communicator, [&](std::size_t i) { sums[i] = stored[i].checksum(); });
+            });
+            write_share(temporary, stored, positions, communicator);
+            hashing.get();
+        });
+        communicator.sum(sums.data(), static_cast<int>(sums.size()));
         all_or_none(communicator, [&] { verify_share(temporary, stored, positions, sums, communicator); });
         on_root(communicator, [&] {
-            check_seal(temporary.string());
-            slow_down();
+            set_checksums(temporary, stored, positions, sums);
             rename_durably(temporary, file);
             slow_down();
         });

@@ -213,6 +213,15 @@ Hdf5File Hdf5File::open_alone(const std::string& path, std::uint64_t seal_end) {
     return file;
 }
 
+Hdf5File Hdf5File::reopen_alone(const std::string& path) {
+    silence_hdf5();
+    Hdf5File file;
+    file.path_ = path;
+    const Handle access = file_access(nullptr);
+    file.file_ = Handle(H5Fopen(path.c_str(), H5F_ACC_RDWR, access), H5Fclose, fmt::format("cannot write {}", path));
+    return file;
+}
+
 Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
     const Hdf5File old(std::move(*this));  // closes what was held, datasets first
     path_ = std::move(other.path_);

@@ -66,6 +66,8 @@ class Hdf5File {
     static Hdf5File create_alone(const std::string& path, std::uint64_t reserve);
     /// Opened by this process alone, for reading. `seal_end` as for check_seal.
     static Hdf5File open_alone(const std::string& path, std::uint64_t seal_end = 0);
+    /// Opened by this process alone, for writing; there must be no seal, which would be cut off.
+    static Hdf5File reopen_alone(const std::string& path);
 
     const std::string& path() const { return path_; }
     hid_t id() const { return file_; }

@@ -253,6 +253,16 @@ TEST_F(Checkpoint, ListsResolvesAndPrunes) {
     if (world.root()) prune_checkpoints(folder, 2);
     world.barrier();
     EXPECT_EQ(list_checkpoints(folder), (std::vector<fs::path>{expected[0], expected[1]}));
+    world.barrier();
+    if (world.root()) {
+        for (const char* name : {"step_00000020.h5", "step_00000025.h5", "step_00000030.h5"})
+            std::ofstream(folder / name) << "x";
+        prune_checkpoints(folder, 1, 10);  // 10, 20, 30 and the newest stay
+    }
+    world.barrier();
+    EXPECT_EQ(list_checkpoints(folder),
+              (std::vector<fs::path>{expected[0], folder / "step_00000030.h5", folder / "step_00000020.h5",
+                                     folder / "step_00000010.h5"}));
     EXPECT_FALSE(fs::exists(folder / "step_00000099.h5.part"));
     EXPECT_TRUE(fs::exists(folder / "notes.part"));
     EXPECT_TRUE(fs::exists(folder / "step_x.h5"));
