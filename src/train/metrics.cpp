@@ -90,6 +90,10 @@ void MetricsFile::write_validation(std::uint64_t step, const Losses& losses) {
 
 void MetricsFile::write_line(const std::string& line) {
     waiting_ += line + '\n';
+    write_waiting();
+}
+
+void MetricsFile::write_waiting() {
     while (!waiting_.empty()) {
         const ssize_t count = ::write(descriptor_, waiting_.data(), waiting_.size());  // a killed job loses none
         if (count < 0 && errno == EINTR) continue;
@@ -105,6 +109,9 @@ void MetricsFile::write_line(const std::string& line) {
     warned_ = false;
 }
 
-void MetricsFile::sync() { fdatasync(descriptor_); }
+void MetricsFile::sync() {
+    write_waiting();
+    fdatasync(descriptor_);
+}
 
 }  // namespace protalbert

@@ -36,11 +36,12 @@ class MetricsFile {
     void write(const StepMetrics& metrics);
     /// Losses of the validation corpus after step `step`.
     void write_validation(std::uint64_t step, const Losses& losses);
-    /// Waits until the lines are on disk, as far as it takes them.
+    /// Tries lines that wait again, and waits until the file is on disk, as far as it takes them.
     void sync();
 
   private:
     void write_line(const std::string& line);
+    void write_waiting();
     std::filesystem::path path_;
     int descriptor_ = -1;
     std::string waiting_;  ///< not in the file yet

@@ -134,7 +134,7 @@ StepMetrics Trainer::step() {
     sum_over_ranks(sums, communicator_);
     signal_ = sums.signals > 0;
     time_up_ = sums.time_is_up > 0;
-    save_asked_ = sums.save_asked > 0;
+    save_asked_ = save_asked_ || sums.save_asked > 0;
 
     StepMetrics metrics;
     metrics.step = state_.step;
@@ -262,6 +262,7 @@ int Trainer::run() {
         if (last || stopping) {
             if (!save_at_end(last ? state_.step : last_good_step())) return end_unsaved();
         } else if (skipped_in_a_row_ == 0 && (is_due(settings_.checkpoint_every) || save_asked_)) {
+            save_asked_ = false;
             if (!save(state_.step) && too_many_failed_saves()) return end_unsaved();
         }
         if (stopping) {
