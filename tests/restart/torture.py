@@ -32,10 +32,11 @@ class Figures:
         self.most_lost = 0
         self.slowest_end = 0.0
 
-    def print(self, unit):
+    def print(self):
+        lost = f"{self.lost} lost steps ({self.most_lost} at most at once), " if self.what == "training" else ""
         print(f"{self.what}: {self.kills} kills ({self.inside_save} of them inside a save), {self.stops} stops by "
-              f"signals, {self.resumes} resumes, {self.rounds} runs, {self.mismatches} mismatches, {self.lost} lost "
-              f"{unit} ({self.most_lost} at most at once), slowest end {self.slowest_end:.1f} s", flush=True)
+              f"signals, {self.resumes} resumes, {self.rounds} runs, {self.mismatches} mismatches, {lost}slowest end "
+              f"{self.slowest_end:.1f} s", flush=True)
 
 
 def end_somehow(job, moment, parts, figures):
@@ -145,7 +146,7 @@ def torture_training(kills):
         figures.mismatches += not all(good)
         if not all(good):
             check(False, f"{name}.toml after {starts} starts: arrays, metrics, kept files, no remains: {good}, {files}")
-    figures.print("steps")
+    figures.print()
     check(figures.mismatches == 0, f"training: the same bits after {figures.kills} kills and {figures.stops} stops")
     # A checkpoint every 10 steps: what is lost is the way to the last one, and a save under way.
     check(figures.most_lost <= 20, f"at most {figures.most_lost} steps are lost by a kill")
@@ -186,7 +187,7 @@ def torture_embedding(kills):
                 finish()
         if arrays("vectors.h5") != vectors or pathlib.Path("vectors.h5").read_bytes() not in expected:
             figures.mismatches += 1
-    figures.print("batches that were done")
+    figures.print()
     check(figures.mismatches == 0, f"embedding: the same file after {figures.kills} kills and {figures.stops} stops")
     return figures
 
