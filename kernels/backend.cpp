@@ -19,4 +19,15 @@ std::unique_ptr<Backend> make_backend(const std::string& device, Precision preci
     throw InputError(fmt::format("unknown device '{}': choose auto, cpu or cuda", device));
 }
 
+void Backend::add_fixed_point(std::int64_t*, float*, float*, int, std::int64_t, Stream) {
+    throw InputError(
+        fmt::format("{} has no sums that are the same for any number of ranks yet; set train.reproducible to "
+                    "false, or use --device cpu",
+                    description()));
+}
+
+void Backend::from_fixed_point(float*, const std::int64_t*, int, std::int64_t, Stream) {
+    PROTALBERT_CHECK(false, "add_fixed_point has thrown before");
+}
+
 }  // namespace protalbert

@@ -216,6 +216,15 @@ class Backend {
     /// out float32 [S, H]: the first row of each sequence.
     virtual void first_rows(float* out, Activations in, PackedSequences sequences, std::int64_t H, Stream stream) = 0;
 
+    // Sums that no order changes: int64 numbers, each a value times 2^bits. Integers add exactly, whoever adds first.
+
+    /// sums [n] += values x 2^bits, rounded to nearest; values = 0; largest [1] = max(largest, |values|), infinite for
+    /// what is not a number. Values of 2^(62 - bits) or more add nothing: `largest` tells. A backend without it throws.
+    virtual void add_fixed_point(std::int64_t* sums, float* largest, float* values, int bits, std::int64_t n,
+                                 Stream stream);
+    /// values [n] = sums / 2^bits, rounded to nearest.
+    virtual void from_fixed_point(float* values, const std::int64_t* sums, int bits, std::int64_t n, Stream stream);
+
     // Optimisers over one parameter array [n] of many variables
 
     /// out [1] = sum of x[i]^2 in float64, in a fixed order.

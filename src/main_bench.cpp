@@ -30,7 +30,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
     add("kernels", "every numerical operation: time, bandwidth, FLOP/s", add_bench_kernels);
     add("train", "training steps: tokens/s, FLOP/s, the time of each part", add_bench_train);
     add("embed", "embedding with random weights: residues/s, FLOP/s beside oneDNN's plain product", add_bench_embed);
-    add("io", "preparing a corpus, beside cat and wc -l", add_bench_io);
+    add("io", "preparing a corpus, beside cat and wc -l; checkpoints, beside dd", add_bench_io);
     add("parameters", "parameter counts of the presets and of the paper's tables", add_bench_parameters);
     if (const auto code = parse_command_line(app, argc, argv, communicator)) return *code;
 

@@ -104,6 +104,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
     report_setup(state, settings, corpus, validation.get(), threads, communicator);
 
     // 4. Where to start.
+    options.start.deck = deck.canonical();
     const Start start = restore_state(state, options.start, settings, corpus, communicator);
     if (state.step >= static_cast<std::uint64_t>(settings.schedule.steps)) {
         log_information(fmt::format("{} holds the state after step {} of {}: nothing is left to do",

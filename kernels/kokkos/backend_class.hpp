@@ -1,6 +1,6 @@
 #pragma once
 // The class behind make_kokkos_backend. Its operations are defined in one file a subject: embedding.cpp, products.cpp,
-// attention.cpp, layer_norm.cpp, elementwise.cpp, losses.cpp, pooling.cpp, optimizers.cpp.
+// attention.cpp, layer_norm.cpp, elementwise.cpp, losses.cpp, pooling.cpp, fixed_point.cpp, optimizers.cpp.
 
 #include <Kokkos_Core.hpp>
 
@@ -77,6 +77,10 @@ class KokkosBackend final : public Backend {
                           Stream stream) override;
     void mean_residues(float* out, Activations in, PackedSequences sequences, std::int64_t H, Stream stream) override;
     void first_rows(float* out, Activations in, PackedSequences sequences, std::int64_t H, Stream stream) override;
+
+    void add_fixed_point(std::int64_t* sums, float* largest, float* values, int bits, std::int64_t n,
+                         Stream stream) override;
+    void from_fixed_point(float* values, const std::int64_t* sums, int bits, std::int64_t n, Stream stream) override;
 
     void sum_of_squares(double* out, const float* x, std::int64_t n, Stream stream) override;
     void lamb(float* parameters, void* copies, float* m, float* v, float* gradients,

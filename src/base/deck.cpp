@@ -332,4 +332,29 @@ std::string Deck::canonical() const {
     return text.str();
 }
 
+std::map<std::string, std::string> Deck::values() const {
+    std::vector<std::pair<std::string, const toml::node*>> leaves;
+    table_->flatten(table_->root, "", leaves);
+    std::map<std::string, std::string> values;
+    for (const auto& [key, node] : leaves) {
+        std::ostringstream text;
+        text << toml::node_view<const toml::node>(node);
+        values.emplace(key, text.str());
+    }
+    return values;
+}
+
+std::vector<DeckChange> deck_changes(const Deck& before, const Deck& after) {
+    std::map<std::string, DeckChange> changes;
+    for (const auto& [key, value] : before.values()) changes[key] = {key, value, ""};
+    for (const auto& [key, value] : after.values()) {
+        changes[key].key = key;
+        changes[key].after = value;
+    }
+    std::vector<DeckChange> list;
+    for (auto& [key, change] : changes)
+        if (change.before != change.after) list.push_back(std::move(change));
+    return list;
+}
+
 }  // namespace protalbert

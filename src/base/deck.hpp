@@ -38,6 +38,8 @@ class Deck {
     std::string place(const std::string& key) const;
     /// The deck with its overrides, as TOML: stored in checkpoints.
     std::string canonical() const;
+    /// Every value by its dotted key, as TOML.
+    std::map<std::string, std::string> values() const;
     const std::string& name() const { return name_; }
 
   private:
@@ -45,5 +47,11 @@ class Deck {
     std::shared_ptr<Table> table_;
     std::string name_;
 };
+
+/// A key whose value differs between two decks; empty where a deck has none.
+struct DeckChange {
+    std::string key, before, after;
+};
+std::vector<DeckChange> deck_changes(const Deck& before, const Deck& after);
 
 }  // namespace protalbert

@@ -22,7 +22,7 @@ using BenchAction = std::function<void(BenchRun&)>;
 BenchAction add_bench_kernels(CLI::App& command);     ///< every kernel of backend.hpp: time, bandwidth, FLOP/s
 BenchAction add_bench_train(CLI::App& command);       ///< training steps on real or random proteins: tokens/s, FLOP/s
 BenchAction add_bench_embed(CLI::App& command);       ///< embedding with random weights: residues/s, FLOP/s
-BenchAction add_bench_io(CLI::App& command);          ///< preparing a corpus, beside cat and wc -l
+BenchAction add_bench_io(CLI::App& command);          ///< a corpus beside cat and wc -l, checkpoints beside dd
 BenchAction add_bench_parameters(CLI::App& command);  ///< parameter counts of the presets and of the paper's tables
 
 }  // namespace protalbert

@@ -1,5 +1,5 @@
 // protalbert_bench io: preparing a corpus from plain FASTA in the page cache, beside what cat and wc -l do with the
-// same file, and reading the corpus back.
+// same file, and reading the corpus back; with --checkpoint, writing and reading a full-size checkpoint beside dd.
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -16,11 +16,15 @@
 #include "base/file_system.hpp"
 #include "base/log.hpp"
 #include "base/progress.hpp"
+#include "base/random.hpp"
 #include "bench/bench.hpp"
 #include "bench/bench_proteins.hpp"
 #include "comm/program.hpp"
 #include "data/corpus.hpp"
 #include "data/corpus_writer.hpp"
+#include "io/checkpoint.hpp"
+#include "model/model_config.hpp"
+#include "model/parameters.hpp"
 
 namespace protalbert {
 namespace {
@@ -33,6 +37,7 @@ struct Options {
     std::string folder = fs::temp_directory_path().string();
     std::uint64_t megabytes = 400;
     int repeats = 3;
+    bool checkpoint = false;
 };
 
 /// Time of one piece of work over all ranks.
@@ -129,6 +134,62 @@ class Report {
     double bytes_;
 };
 
+/// ProtAlbert's parameters and moments written and read as training does, in turn with dd of as many bytes.
+void run_checkpoint(const Options& options, const fs::path& folder, BenchRun& bench) {
+    const Communicator& communicator = bench.communicator;
+    const ModelConfig config = preset("prot_albert");
+    const ParameterLayout layout = make_parameter_layout(config);
+    std::vector<std::vector<float>> values(3, std::vector<float>(static_cast<std::size_t>(layout.size)));
+    RandomStream random(1, Purpose::bench, 0, 0);
+    for (std::vector<float>& array : values)
+        for (float& value : array) value = static_cast<float>(random.below(1 << 24));
+    const auto named = [&](std::vector<float>& array) {
+        std::vector<NamedArray> arrays;
+        for (const Parameter& parameter : layout.parameters)
+            arrays.push_back({parameter.name, parameter.shape, array.data() + parameter.offset});
+        return arrays;
+    };
+    const CheckpointArrays arrays{named(values[0]), named(values[1]), named(values[2])};
+    CheckpointHeader header;
+    header.vocabulary = default_vocabulary().pieces;
+    const fs::path file = folder / checkpoint_name(0), plain = folder / "dd";
+    const std::uint64_t bytes = 3 * static_cast<std::uint64_t>(layout.count()) * sizeof(float);
+    on_root(communicator, [&] { require_space(folder, 2 * bytes, "the benchmark's files"); });
+    log_information(fmt::format("a checkpoint of {} ({} bytes), {} rank{}, in turn with dd; medians of {} runs",
+                                format_bytes(static_cast<double>(bytes)), bytes, communicator.ranks(),
+                                communicator.ranks() > 1 ? "s" : "", options.repeats));
+    const std::string dd = fmt::format("dd if=/dev/zero of='{}' bs=1M count={} conv=fsync 2> /dev/null", plain.string(),
+                                       (bytes + (1 << 20) - 1) >> 20);
+    // As in a run, the file is a new one each time; so is dd's. Both come to lie where the one before lay: a virtual
+    // disk takes several times as long for blocks that it has never held, hence also the untimed first round.
+    const auto remove = [&](const fs::path& old) { on_root(communicator, [&] { fs::remove(old); }); };
+    std::vector<double> dd_seconds, write_seconds, read_seconds;
+    for (int i = 0; i <= options.repeats; ++i) {
+        const double dd_time = measure_command(dd, 1, communicator).seconds;
+        remove(plain);
+        const double write_time =
+            measure(1, communicator, [&] { write_checkpoint(file, header, arrays, communicator); }).seconds;
+        const double read_time = measure(1, communicator, [&] { read_checkpoint(file, arrays, communicator); }).seconds;
+        remove(file);
+        if (i == 0) continue;
+        dd_seconds.push_back(dd_time);
+        write_seconds.push_back(write_time);
+        read_seconds.push_back(read_time);
+    }
+    const auto line = [&](const char* what, const char* key, const std::vector<double>& seconds) {
+        const double rate = 1e-6 * static_cast<double>(bytes) / median(seconds);
+        log_information(fmt::format("{:<52} {:>8.2f} s {:>8.0f} MB/s", what, median(seconds), rate));
+        bench.report["checkpoint"][key] = {{"seconds", median(seconds)}, {"megabytes_per_second", rate}};
+    };
+    line("dd bs=1M conv=fsync", "dd", dd_seconds);
+    line("checkpoint written, synced, read back, renamed", "write", write_seconds);
+    line("checkpoint read and verified, from the page cache", "read", read_seconds);
+    const double share = median(dd_seconds) / median(write_seconds);
+    log_information(fmt::format("{:.0f} % of dd's rate", 100 * share));
+    bench.report["checkpoint"]["bytes"] = bytes;
+    bench.report["checkpoint"]["share_of_dd"] = share;
+}
+
 void run_io(const Options& options, BenchRun& bench) {
     const Communicator& communicator = bench.communicator;
     const Vocabulary vocabulary = default_vocabulary();
@@ -146,12 +207,14 @@ void run_io(const Options& options, BenchRun& bench) {
     on_root(communicator, [&] {
         require_writable_place(folder, "the benchmark's folder");
         fs::create_directory(folder);
+        if (options.checkpoint) return;
         if (!options.input.empty()) return require_readable_file(fasta, "input");
         constexpr std::uint64_t proteins = 20000, longest = 40000;
         const std::uint64_t bytes = options.megabytes * 1000000;
         require_space(folder, 4 * bytes, "the benchmark's files");
         write_fasta(fasta, bench_proteins(options.proteins, proteins, longest, false, vocabulary), vocabulary, bytes);
     });
+    if (options.checkpoint) return run_checkpoint(options, folder, bench);
     const auto bytes = static_cast<double>(fs::file_size(fasta));
     log_information(fmt::format("{} of FASTA, {} rank{}; medians of {} runs from the page cache", format_bytes(bytes),
                                 communicator.ranks(), communicator.ranks() > 1 ? "s" : "", options.repeats));
@@ -210,6 +273,8 @@ BenchAction add_bench_io(CLI::App& command) {
     command.add_option("--repeats", options->repeats, "runs of which the median counts")
         ->check(CLI::Range(1, 100))
         ->capture_default_str();
+    command.add_flag("--checkpoint", options->checkpoint,
+                     "instead: a checkpoint of ProtAlbert's size, written and read, beside dd");
     return [options](BenchRun& bench) { run_io(*options, bench); };
 }
 

@@ -5,16 +5,17 @@
 
 #include <chrono>
 #include <numeric>
+#include <optional>
 
 #include "base/log.hpp"
 #include "base/progress.hpp"
 #include "bench/bench.hpp"
 #include "bench/bench_proteins.hpp"
-#include "comm/gradient_reduction.hpp"
 #include "data/sample.hpp"
 #include "data/share_out.hpp"
 #include "model/cost.hpp"
 #include "model/model.hpp"
+#include "train/train_step.hpp"
 
 namespace protalbert {
 namespace {
@@ -33,21 +34,23 @@ struct Options {
     double short_fraction = 0;
     std::string objective = "sop";
     std::string device = "cpu";
+    bool reproducible = false;
 };
 
-/// One step's batch for this rank, and the denominators over all ranks.
+/// One step's batch for this rank, formed as the loader forms it, and its model's FLOPs over all ranks.
 struct Step {
-    std::vector<PackedBatch> micro_batches;
-    std::int64_t tokens = 0, masked = 0, sentences = 0;  // of all ranks
+    StepBatch batch;
     double flops = 0;
 };
 
 Step make_step(const Options& options, const SampleSettings& settings, const ModelConfig& config, std::uint64_t number,
-               std::int64_t batch_tokens, const std::vector<std::vector<std::uint8_t>>& proteins,
+               bool reproducible, std::int64_t batch_tokens, const std::vector<std::vector<std::uint8_t>>& proteins,
                const Vocabulary& vocabulary, const Communicator& communicator) {
     Step step;
+    StepBatch& batch = step.batch;
     std::vector<SamplePlan> plans;
     std::vector<double> costs;
+    std::vector<std::int64_t> lengths;
     const std::uint64_t N = proteins.size();
     for (std::int64_t i = 0; i < options.batch; ++i) {
         const std::uint64_t position =
@@ -56,32 +59,55 @@ Step make_step(const Options& options, const SampleSettings& settings, const Mod
         plans.push_back(plan_sample(settings, static_cast<std::uint32_t>(position / N), protein,
                                     static_cast<std::uint32_t>(proteins[protein].size()), partner,
                                     static_cast<std::uint32_t>(proteins[partner].size())));
+        lengths.push_back(plans.back().length);
         costs.push_back(training_flops(config, plans.back().length));
-        step.tokens += plans.back().length;
-        step.masked += masked_count(settings, plans.back());
-        step.sentences += plans.back().sentence_label >= 0;
+        batch.global_tokens += plans.back().length;
+        batch.global_masked += masked_count(settings, plans.back());
+        batch.global_sentences += plans.back().sentence_label >= 0;
         step.flops += costs.back();
     }
-    const std::vector<std::uint32_t> ranks = share_out(costs, communicator.ranks());
-    std::vector<std::uint32_t> mine;
-    std::vector<std::int64_t> lengths;
-    for (std::uint32_t i = 0; i < plans.size(); ++i) {
-        if (ranks[i] != static_cast<std::uint32_t>(communicator.rank())) continue;
-        mine.push_back(i);
-        lengths.push_back(plans[i].length);
+    const auto rank = static_cast<std::uint32_t>(communicator.rank());
+    std::vector<std::vector<std::uint32_t>> groups;  // of this rank
+    if (reproducible) {
+        const auto all = group_by_tokens(lengths, reproducible_batch_tokens(batch.global_tokens, batch_tokens));
+        std::vector<double> group_costs(all.size(), 0.0);
+        for (std::size_t g = 0; g < all.size(); ++g)
+            for (const std::uint32_t member : all[g]) group_costs[g] += costs[member];
+        const std::vector<std::uint32_t> ranks = share_out(group_costs, communicator.ranks());
+        for (std::size_t g = 0; g < all.size(); ++g)
+            if (ranks[g] == rank) groups.push_back(all[g]);
+        batch.global_micro_batches = static_cast<std::int64_t>(all.size());
+    } else {
+        const std::vector<std::uint32_t> ranks = share_out(costs, communicator.ranks());
+        std::vector<std::uint32_t> mine;
+        std::vector<std::int64_t> own_lengths;
+        for (std::uint32_t i = 0; i < plans.size(); ++i) {
+            if (ranks[i] != rank) continue;
+            mine.push_back(i);
+            own_lengths.push_back(lengths[i]);
+        }
+        groups = group_by_tokens(own_lengths, batch_tokens);
+        for (std::vector<std::uint32_t>& group : groups)
+            for (std::uint32_t& member : group) member = mine[member];
     }
-    for (const std::vector<std::uint32_t>& group : group_by_tokens(lengths, batch_tokens)) {
-        PackedBatch& batch = step.micro_batches.emplace_back();
-        batch.clear();
-        for (const std::uint32_t member : group) {
-            const SamplePlan& plan = plans[mine[member]];
+    for (const std::vector<std::uint32_t>& group : groups) {
+        PackedBatch& packed = batch.micro_batches.emplace_back();
+        packed.clear();
+        for (const std::uint32_t i : group) {
+            const SamplePlan& plan = plans[i];
             const std::span<const std::uint8_t> partner =
                 plan.second_is_other ? std::span(proteins[plan.partner]) : std::span<const std::uint8_t>();
-            append_sample(batch, plan, settings, vocabulary, proteins[plan.sequence], partner, mine[member]);
+            append_sample(packed, plan, settings, vocabulary, proteins[plan.sequence], partner, i);
         }
     }
     return step;
 }
+
+/// Seconds of the parts of each timed step.
+struct Timings {
+    std::vector<double> data, model, wait, optimizer, step, rates, flop_rates;
+    double tokens = 0, loss = 0;
+};
 
 void run(const Options& options, BenchRun& bench) {
     const Communicator& communicator = bench.communicator;
@@ -102,108 +128,105 @@ void run(const Options& options, BenchRun& bench) {
     const std::int64_t batch_tokens = options.batch_tokens > 0 ? std::max(options.batch_tokens, options.length)
                                                                : std::min(options.length * options.batch,
                                                                           std::max(usual_batch_tokens, options.length));
-    Model model = make_model(config, *backend);
-    set_parameters(model, initial_parameters(model.layout, config, 1));
-    const std::size_t bytes = static_cast<std::size_t>(model.layout.size) * sizeof(float);
-    DeviceMemory gradients(*backend, bytes), m(*backend, bytes), v(*backend, bytes);
-    DeviceMemory sums(*backend, 2 * sizeof(LossSums)), squared_norm(*backend, sizeof(double));
+    TrainState state = make_train_state(config, *backend);
+    set_parameters(state.model, initial_parameters(state.model.layout, config, 1));
     const std::int64_t most_masked =
         static_cast<std::int64_t>(settings.masked_fraction * static_cast<double>(batch_tokens)) + 2 * options.batch;
-    const TrainingWorkspacePointer workspace = make_training_workspace(model, batch_tokens, options.batch, most_masked);
-    const StepLosses losses{sums.as<LossSums>(), sums.as<LossSums>() + 1};
-    const std::vector<Variable> variables = model.layout.variables();
-    GradientReduction reduction(communicator);
-    OptimizerStep optimizer;
-    optimizer.learning_rate = 1e-4;
-    optimizer.squared_norm = squared_norm.as<double>();
-    DeviceBatch device_batch;
+    StepWorkspace workspace = make_step_workspace(
+        state.model, {.tokens = batch_tokens, .sequences = options.batch, .masked = most_masked}, false, communicator);
+    std::optional<ExactSums> exact;  // in the workspace during the steps that shall be reproducible
+    if (options.reproducible) exact = make_exact_sums(state.model);
+    TrainSettings training;
+    constexpr double learning_rate = 1e-4;
 
-    std::vector<double> data_seconds, model_seconds, wait_seconds, optimizer_seconds, step_seconds, rates, flop_rates;
-    double tokens = 0, loss = 0;
+    Timings usual, reproducible;
     const auto split = [](Clock::time_point& since) {
         const auto now = Clock::now();
         const double seconds = std::chrono::duration<double>(now - since).count();
         since = now;
         return seconds;
     };
-    // The first step, untimed, compiles the products' code and touches all memory.
-    for (int number = 0; number <= options.steps; ++number) {
+    const auto run_step = [&](int number, bool exactly, Timings& timings) {
+        if (exactly) workspace.exact.swap(exact);
         communicator.barrier();
         const auto start = Clock::now();
         auto since = start;
-        const Step step = make_step(options, settings, config, static_cast<std::uint64_t>(number), batch_tokens,
-                                    proteins, vocabulary, communicator);
+        const Step step = make_step(options, settings, config, static_cast<std::uint64_t>(number), exactly,
+                                    batch_tokens, proteins, vocabulary, communicator);
         const double data = split(since);
-        backend->set_zero(gradients.data(), bytes, default_stream);
-        backend->set_zero(sums.data(), 2 * sizeof(LossSums), default_stream);
-        const GradientReady ready = [&](std::int64_t offset, std::int64_t size) {
-            if (communicator.ranks() > 1) reduction.start(gradients.as<float>() + offset, size);
-        };
-        const double masked_scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, step.masked));
-        const double sentence_scale = step.sentences > 0 ? 1.0 / static_cast<double>(step.sentences) : 0.0;
-        for (std::size_t i = 0; i < step.micro_batches.size(); ++i) {
-            upload_batch(device_batch, step.micro_batches[i], *backend, default_stream);
-            forward_backward(model, device_batch, *workspace, gradients.as<float>(), losses, masked_scale,
-                             sentence_scale, i + 1 == step.micro_batches.size() ? ready : GradientReady(),
-                             default_stream);
-        }
-        if (step.micro_batches.empty()) announce_gradients(model, ready);
-        backend->synchronize(default_stream);
-        const double computing = split(since);
-        reduction.finish();
-        const double waiting = split(since);
-        backend->sum_of_squares(squared_norm.as<double>(), gradients.as<float>(), model.layout.size, default_stream);
-        backend->lamb(model.parameters.as<float>(), model.copies.data(), m.as<float>(), v.as<float>(),
-                      gradients.as<float>(), variables, optimizer, default_stream);
+        const double wait_before = workspace.reduction_wait;
+        StepSums sums;
+        sums.losses = compute_gradients(state, step.batch, workspace);
+        const double waiting = workspace.reduction_wait - wait_before;
+        const double computing = split(since) - waiting;
+        gradient_norm(state, workspace);
+        update_parameters(state, workspace, training, learning_rate);
         backend->synchronize(default_stream);
         const double optimizing = split(since);
-        LossSums host[2];
-        backend->download(host, sums.data(), sizeof host, default_stream);
-        double step_loss = host[0].loss * masked_scale + host[1].loss * sentence_scale;
-        communicator.sum(&step_loss, 1);
-        loss = step_loss;
-        if (number == 0) continue;
+        sum_over_ranks(sums, communicator);
+        timings.loss = mean_losses(sums.losses, step.batch.global_masked, step.batch.global_sentences).total();
         double seconds = std::chrono::duration<double>(Clock::now() - start).count();
         communicator.maximum(&seconds, 1);
-        data_seconds.push_back(data);
-        model_seconds.push_back(computing);
-        wait_seconds.push_back(waiting);
-        optimizer_seconds.push_back(optimizing);
-        step_seconds.push_back(seconds);
-        rates.push_back(static_cast<double>(step.tokens) / seconds);
-        flop_rates.push_back(step.flops / seconds);
-        tokens += static_cast<double>(step.tokens);
+        if (exactly) workspace.exact.swap(exact);
+        if (number == 0) return;
+        timings.data.push_back(data);
+        timings.model.push_back(computing);
+        timings.wait.push_back(waiting);
+        timings.optimizer.push_back(optimizing);
+        timings.step.push_back(seconds);
+        timings.rates.push_back(static_cast<double>(step.batch.global_tokens) / seconds);
+        timings.flop_rates.push_back(step.flops / seconds);
+        timings.tokens += static_cast<double>(step.batch.global_tokens);
+    };
+    // The first step, untimed, compiles the products' code and touches all memory. Both kinds of steps take turns, so
+    // that what else the machine does hits them alike.
+    for (int number = 0; number <= options.steps; ++number) {
+        run_step(number, false, usual);
+        if (options.reproducible) run_step(number, true, reproducible);
     }
     double peak = peak_memory();
     communicator.maximum(&peak, 1);
-    const double all_seconds = std::accumulate(step_seconds.begin(), step_seconds.end(), 0.0);
+    const double all_seconds = std::accumulate(usual.step.begin(), usual.step.end(), 0.0);
 
     log_information(fmt::format(
         "{} steps of {} sequences, at most {} tokens each, {} real tokens in all; last loss {:.3f}", options.steps,
-        options.batch, options.length, format_count(static_cast<std::uint64_t>(tokens)), loss));
-    log_information(fmt::format("real tokens/s     {:12.1f}   over all steps; median step {:.1f}", tokens / all_seconds,
-                                median(rates)));
-    log_information(fmt::format("model GFLOP/s     {:12.1f}   median", median(flop_rates) * 1e-9));
+        options.batch, options.length, format_count(static_cast<std::uint64_t>(usual.tokens)), usual.loss));
+    log_information(fmt::format("real tokens/s     {:12.1f}   over all steps; median step {:.1f}",
+                                usual.tokens / all_seconds, median(usual.rates)));
+    log_information(fmt::format("model GFLOP/s     {:12.1f}   median", median(usual.flop_rates) * 1e-9));
     const auto line = [&](const char* what, const std::vector<double>& values) {
         log_information(fmt::format("{:<18}{:12.4f} s", what, median(values)));
     };
-    line("data", data_seconds);
-    line("forward, backward", model_seconds);
-    line("reduction wait", wait_seconds);
-    line("norm, LAMB", optimizer_seconds);
-    line("step", step_seconds);
+    line("data", usual.data);
+    line("forward, backward", usual.model);
+    line("reduction wait", usual.wait);
+    line("norm, LAMB", usual.optimizer);
+    line("step", usual.step);
+    // Of each pair of neighbouring steps, so that a machine that is busy for a while slows both.
+    std::vector<double> costs;
+    for (std::size_t i = 0; i < reproducible.step.size(); ++i)
+        costs.push_back(reproducible.step[i] / usual.step[i] - 1);
+    if (options.reproducible) {
+        line("reproducible step", reproducible.step);
+        log_information(fmt::format("cost              {:12.1f} %   of reproducible steps: median over pairs of steps",
+                                    100 * median(costs)));
+    }
     log_information(fmt::format("peak memory       {:>12}   a rank", format_bytes(peak)));
     bench.report = {{"steps", options.steps},
-                    {"tokens", tokens},
-                    {"tokens_per_second", tokens / all_seconds},
-                    {"model_flops_per_second", median(flop_rates)},
-                    {"data_seconds", median(data_seconds)},
-                    {"model_seconds", median(model_seconds)},
-                    {"reduction_seconds", median(wait_seconds)},
-                    {"optimizer_seconds", median(optimizer_seconds)},
-                    {"step_seconds", median(step_seconds)},
-                    {"loss", loss},
+                    {"tokens", usual.tokens},
+                    {"tokens_per_second", usual.tokens / all_seconds},
+                    {"model_flops_per_second", median(usual.flop_rates)},
+                    {"data_seconds", median(usual.data)},
+                    {"model_seconds", median(usual.model)},
+                    {"reduction_seconds", median(usual.wait)},
+                    {"optimizer_seconds", median(usual.optimizer)},
+                    {"step_seconds", median(usual.step)},
+                    {"loss", usual.loss},
                     {"peak_bytes", peak}};
+    if (options.reproducible) {
+        bench.report["reproducible_step_seconds"] = median(reproducible.step);
+        bench.report["reproducible_cost"] = median(costs);
+    }
 }
 
 }  // namespace
@@ -230,6 +253,8 @@ BenchAction add_bench_train(CLI::App& command) {
         ->capture_default_str()
         ->check(CLI::IsMember({"sop", "nsp", "none"}));
     command.add_option("--device", options->device, "auto, cpu or cuda")->capture_default_str();
+    command.add_flag("--reproducible", options->reproducible,
+                     "every second step as with train.reproducible = true, and what that costs");
     return [options](BenchRun& bench) { run(*options, bench); };
 }
 

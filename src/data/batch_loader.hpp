@@ -25,9 +25,10 @@ struct StepBatch {
     std::int64_t global_sequences = 0;
     std::int64_t global_tokens = 0;
     std::int64_t global_masked = 0;
-    std::int64_t global_sentences = 0;  ///< with a sentence label
-    double imbalance = 0;               ///< largest cost of a rank over the mean, minus 1
-    double seconds = 0;                 ///< spent preparing it
+    std::int64_t global_sentences = 0;      ///< with a sentence label
+    std::int64_t global_micro_batches = 0;  ///< known for reproducible steps alone, else 0
+    double imbalance = 0;                   ///< largest cost of a rank over the mean, minus 1
+    double seconds = 0;                     ///< spent preparing it
 };
 
 /// Cost of a sample of `length` tokens, in any unit: FLOPs of the model's forward pass.
@@ -38,6 +39,8 @@ struct LoaderSettings {
     std::int64_t global_batch = 0;  ///< sequences a step, met exactly
     std::int64_t batch_tokens = 0;  ///< largest micro-batch; a longer single sample makes one of its own
     BlockSettings blocks = {};
+    bool reproducible = false;  ///< micro-batches are formed of the whole step and shared out whole, the same for any
+                                ///< number of ranks; else each rank forms its own of its share
 };
 
 class BatchLoader {

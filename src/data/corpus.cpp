@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -27,6 +29,7 @@ struct Tables {
     double entropy = 0;
     std::uint64_t tokens_position = 0;
     std::uint64_t offsets_position = 0;
+    std::uint64_t checksums_position = 0;
     std::uint64_t vocabulary_bytes = 0;
 };
 
@@ -35,7 +38,10 @@ std::uint64_t list_length(const Hdf5File& file, const std::string& name, Element
     const std::vector<std::uint64_t> shape = file.shape(name);
     if (shape.size() != 1 || file.element(name) != element)
         throw InputError(fmt::format("{} is no valid corpus: {} is not a list of {}; prepare it anew", file.path(),
-                                     name, element == Element::uint8 ? "uint8" : "uint64"));
+                                     name,
+                                     element == Element::uint8    ? "uint8"
+                                     : element == Element::uint32 ? "uint32"
+                                                                  : "uint64"));
     return shape[0];
 }
 
@@ -71,7 +77,15 @@ Tables inspect(const std::string& path, std::vector<std::string>& pieces) {
     if (std::filesystem::file_size(path) < end)
         throw InputError(fmt::format("{} is incomplete: {} bytes of at least {}; copy or prepare it anew", path,
                                      std::filesystem::file_size(path), end));
-    // A corpus made by other means may lack both.
+    // A corpus made by other means may lack all three.
+    if (file.exists("/checksums")) {
+        if (list_length(file, "/checksums", Element::uint32) != tables.sequences)
+            throw InputError(
+                fmt::format("{} is damaged: /checksums and /offsets are of different numbers of "
+                            "sequences; prepare it anew",
+                            path));
+        tables.checksums_position = file.file_offset("/checksums");
+    }
     tables.hash = file.has_attribute("/", "hash") ? file.unsigned_attribute("/", "hash") : 0;
     tables.entropy = file.has_attribute("/", "entropy") ? file.number_attribute("/", "entropy")
                                                         : std::numeric_limits<double>::quiet_NaN();
@@ -119,6 +133,7 @@ Corpus::Corpus(const std::string& path, const Communicator& communicator) : path
     entropy_ = tables.entropy;
     tokens_position_ = tables.tokens_position;
     offsets_position_ = tables.offsets_position;
+    checksums_position_ = tables.checksums_position;
     all_or_none(communicator, [&] {
         descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
         if (descriptor_ < 0)
@@ -153,6 +168,21 @@ void Corpus::read(std::uint64_t first, std::uint64_t count, Piece& piece) const 
             fmt::format("{} is damaged: token {} between sequences {} and {}, and the vocabulary has {} "
                         "pieces; prepare it anew",
                         path_, largest, first, first + count, vocabulary_.size()));
+    if (checksums_position_ == 0) return;
+    std::vector<std::uint32_t> checksums(count);
+    read_at(descriptor_, checksums.data(), count * sizeof(std::uint32_t),
+            checksums_position_ + first * sizeof(std::uint32_t), path_);
+    for (std::uint64_t i = 0; i < count; ++i) {
+        const std::uint8_t* const tokens = piece.tokens.data() + piece.offsets[i];
+        const std::uint64_t length = piece.offsets[i + 1] - piece.offsets[i];
+        const auto fits = [&](std::uint64_t begins_document) {
+            const std::uint64_t hash = XXH3_64bits_withSeed(tokens, length, 2 * (first + i) + begins_document);
+            return static_cast<std::uint32_t>(hash) == checksums[i];
+        };
+        if (!fits(1) && !fits(0))
+            throw InputError(fmt::format("{} is damaged: the checksum of sequence {} is wrong; copy or prepare it anew",
+                                         path_, first + i));
+    }
 }
 
 }  // namespace protalbert

@@ -1,6 +1,8 @@
 #pragma once
 // A prepared corpus: residues of all sequences one after another in a random order fixed when it was made.
-// HDF5: /tokens uint8 [R], /offsets uint64 [N + 1], /documents uint64 [D + 1], /vocabulary [V], optional /ids [N].
+// HDF5: /tokens uint8 [R], /offsets uint64 [N + 1], /documents uint64 [D + 1], /vocabulary [V], optional /ids [N] and
+// /checksums uint32 [N]: of each sequence the low half of XXH3 (64 bits) of its tokens, seeded with twice its number,
+// plus 1 where it begins a document.
 
 #include <cstdint>
 #include <string>
@@ -34,7 +36,8 @@ class Corpus {
         std::vector<std::uint64_t> offsets;
         std::vector<std::uint8_t> tokens;
     };
-    /// Throws InputError naming the file when its tables are damaged (offsets that decrease or leave the file).
+    /// Throws InputError naming the file when its tables are damaged (offsets that decrease or leave the file), or a
+    /// sequence does not fit its checksum, where the file has them.
     void read(std::uint64_t first, std::uint64_t count, Piece& piece) const;
 
   private:
@@ -45,8 +48,9 @@ class Corpus {
     std::uint64_t residues_ = 0;
     std::uint64_t hash_ = 0;
     double entropy_ = 0;
-    std::uint64_t tokens_position_ = 0;   ///< bytes into the file
-    std::uint64_t offsets_position_ = 0;  ///< bytes into the file
+    std::uint64_t tokens_position_ = 0;     ///< bytes into the file
+    std::uint64_t offsets_position_ = 0;    ///< bytes into the file
+    std::uint64_t checksums_position_ = 0;  ///< bytes into the file; 0: it has none
 };
 
 }  // namespace protalbert

@@ -10,7 +10,9 @@
 #include <span>
 
 #include "base/error.hpp"
+#include "comm/program.hpp"
 #include "io/hdf5.hpp"
+#include "io/seal.hpp"
 
 namespace protalbert {
 namespace {
@@ -104,7 +106,9 @@ class PieceWriter {
             tokens_.insert(tokens_.end(), tokens, tokens + length);
             // Order matters: a sequence's number and whether it begins a document are its seed. Sums do not depend on
             // who adds first.
-            hash_ += XXH3_64bits_withSeed(tokens, length, 2 * next_.sequence + (i == 0));
+            const std::uint64_t hash = XXH3_64bits_withSeed(tokens, length, 2 * next_.sequence + (i == 0));
+            hash_ += hash;
+            checksums_.push_back(static_cast<std::uint32_t>(hash));
             tokens += length;
             next_.residue += length;
             ++next_.sequence;
@@ -122,10 +126,12 @@ class PieceWriter {
     void write() {
         file_.write_independent("/tokens", tokens_.data(), {written_.residue, tokens_.size()});
         file_.write_independent("/offsets", offsets_.data(), {written_.sequence, offsets_.size()});
+        file_.write_independent("/checksums", checksums_.data(), {written_.sequence, checksums_.size()});
         file_.write_independent("/documents", documents_.data(), {written_.document, documents_.size()});
         if (id_width_ > 0) file_.write_independent("/ids", ids_.data(), {written_.sequence, offsets_.size()});
         tokens_.clear();
         offsets_.clear();
+        checksums_.clear();
         documents_.clear();
         ids_.clear();
         written_ = next_;
@@ -142,6 +148,7 @@ class PieceWriter {
     std::uint64_t hash_ = 0;
     std::vector<std::uint8_t> tokens_;
     std::vector<std::uint64_t> offsets_;
+    std::vector<std::uint32_t> checksums_;
     std::vector<std::uint64_t> documents_;
     std::vector<char> ids_;
 };
@@ -235,6 +242,7 @@ std::uint64_t write_corpus_file(const std::filesystem::path& path, const std::fi
     Hdf5File file = Hdf5File::create(path.string(), communicator);
     file.create_dataset("/tokens", Element::uint8, {statistics.residues});
     file.create_dataset("/offsets", Element::uint64, {statistics.sequences + 1});
+    file.create_dataset("/checksums", Element::uint32, {statistics.sequences});
     file.create_dataset("/documents", Element::uint64, {statistics.documents + 1});
     file.create_dataset("/composition", Element::uint64, {pieces.size()});
     file.create_strings("/vocabulary", pieces.size(), longest_piece);
@@ -256,7 +264,19 @@ std::uint64_t write_corpus_file(const std::filesystem::path& path, const std::fi
     for (const std::string& piece : pieces) tail += piece + '\n';
     hash = XXH3_64bits_withSeed(tail.data(), tail.size(), hash);
     write_attributes(file, statistics, description, hash);
+    // What grows with the corpus is left out of the seal, which every opening reads: sequences have /checksums.
+    std::vector<ByteRange> large;
+    const auto leave_out = [&](const std::string& name, std::uint64_t bytes) {
+        const std::uint64_t first = file.file_offset(name);
+        large.push_back({first, first + bytes});
+    };
+    leave_out("/tokens", statistics.residues);
+    leave_out("/offsets", (statistics.sequences + 1) * sizeof(std::uint64_t));
+    leave_out("/checksums", statistics.sequences * sizeof(std::uint32_t));
+    leave_out("/documents", (statistics.documents + 1) * sizeof(std::uint64_t));
+    if (description.ids) leave_out("/ids", statistics.sequences * id_width);
     file.close();
+    on_root(communicator, [&] { seal_file(path.string(), large); });
     return hash;
 }
 

@@ -67,4 +67,9 @@ std::vector<std::vector<std::uint32_t>> group_by_tokens(const std::vector<std::i
     }
 }
 
+std::int64_t reproducible_batch_tokens(std::int64_t step_tokens, std::int64_t batch_tokens) {
+    constexpr std::int64_t parts = 16, enough = 512;
+    return std::min(batch_tokens, std::max(enough, (step_tokens + parts - 1) / parts));
+}
+
 }  // namespace protalbert

@@ -17,4 +17,9 @@ std::vector<std::uint32_t> share_out(const std::vector<double>& costs, int parts
 std::vector<std::vector<std::uint32_t>> group_by_tokens(const std::vector<std::int64_t>& lengths,
                                                         std::int64_t batch_tokens);
 
+/// Largest micro-batch, in tokens, of a step whose micro-batches shall not depend on the number of ranks: at most
+/// `batch_tokens`, and no more than makes 16 of a step's tokens, which 1, 2, 4, 8 and 16 ranks can share; but 512 are
+/// enough, where a CPU's products are at their full rate. More ranks than a step has micro-batches leave some idle.
+std::int64_t reproducible_batch_tokens(std::int64_t step_tokens, std::int64_t batch_tokens);
+
 }  // namespace protalbert

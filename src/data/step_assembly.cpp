@@ -1,5 +1,7 @@
 #include "data/step_assembly.hpp"
 
+#include <algorithm>
+#include <numeric>
 #include <span>
 
 #include "data/share_out.hpp"
@@ -47,9 +49,39 @@ class Arrivals {
     std::vector<std::size_t> taken_;
 };
 
+/// Forms the micro-batches of the whole step and shares them out by cost.
+void plan_micro_batches(StepPlan& plan, const std::vector<double>& costs, std::int64_t batch_tokens, int ranks) {
+    std::vector<std::int64_t> lengths;
+    for (const SamplePlan& sample : plan.samples) lengths.push_back(sample.length);
+    const std::int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+    plan.micro_batches = group_by_tokens(lengths, reproducible_batch_tokens(tokens, batch_tokens));
+    std::vector<double> group_costs;
+    for (const std::vector<std::uint32_t>& group : plan.micro_batches)
+        group_costs.push_back(std::accumulate(group.begin(), group.end(), 0.0,
+                                              [&](double sum, std::uint32_t place) { return sum + costs[place]; }));
+    const std::vector<std::uint32_t> rank_of = share_out(group_costs, ranks, &plan.imbalance);
+    plan.rank.resize(plan.samples.size());
+    for (std::size_t g = 0; g < plan.micro_batches.size(); ++g)
+        for (const std::uint32_t place : plan.micro_batches[g]) plan.rank[place] = rank_of[g];
+}
+
+/// This rank's micro-batches as indices into `own`, the places [ascending] of its samples in the global batch.
+std::vector<std::vector<std::uint32_t>> own_micro_batches(const StepPlan& plan, std::uint32_t rank,
+                                                          const std::vector<std::uint32_t>& own) {
+    std::vector<std::vector<std::uint32_t>> groups;
+    for (const std::vector<std::uint32_t>& group : plan.micro_batches) {
+        if (plan.rank[group.front()] != rank) continue;
+        std::vector<std::uint32_t>& indices = groups.emplace_back();
+        for (const std::uint32_t place : group)
+            indices.push_back(
+                static_cast<std::uint32_t>(std::lower_bound(own.begin(), own.end(), place) - own.begin()));
+    }
+    return groups;
+}
+
 }  // namespace
 
-StepPlan plan_step(const std::vector<StepItem>& items, const SampleSettings& settings, const SampleCost& cost,
+StepPlan plan_step(const std::vector<StepItem>& items, const LoaderSettings& settings, const SampleCost& cost,
                    int ranks) {
     StepPlan plan;
     plan.samples.reserve(items.size());
@@ -58,12 +90,15 @@ StepPlan plan_step(const std::vector<StepItem>& items, const SampleSettings& set
     for (const StepItem& item : items) {
         const Window& window = *item.window;
         const bool alone = item.partner == item.place;
-        plan.samples.push_back(plan_sample(settings, item.epoch, window.sequence(item.place),
+        plan.samples.push_back(plan_sample(settings.sample, item.epoch, window.sequence(item.place),
                                            window.lengths[item.place], window.sequence(item.partner),
                                            alone ? 0 : window.lengths[item.partner]));
         costs.push_back(cost(plan.samples.back().length));
     }
-    plan.rank = share_out(costs, ranks, &plan.imbalance);
+    if (settings.reproducible)
+        plan_micro_batches(plan, costs, settings.batch_tokens, ranks);
+    else
+        plan.rank = share_out(costs, ranks, &plan.imbalance);
     return plan;
 }
 
@@ -72,10 +107,11 @@ void assemble_step(StepBatch& batch, std::uint64_t step, const std::vector<StepI
                    const Communicator& communicator) {
     const int ranks = communicator.ranks();
     const auto rank = static_cast<std::uint32_t>(communicator.rank());
-    const StepPlan plan = plan_step(items, settings.sample, cost, ranks);
+    const StepPlan plan = plan_step(items, settings, cost, ranks);
 
     batch.step = step;
     batch.imbalance = plan.imbalance;
+    batch.global_micro_batches = static_cast<std::int64_t>(plan.micro_batches.size());
     batch.global_sequences = static_cast<std::int64_t>(items.size());
     batch.global_tokens = batch.global_masked = batch.global_sentences = 0;
     // Every rank knows every plan, so the global counts need no message.
@@ -116,7 +152,8 @@ void assemble_step(StepBatch& batch, std::uint64_t step, const std::vector<StepI
             partners[i] = arrivals.take(item.window->owner(item.partner, ranks), stretches.partner_length);
     }
 
-    const auto groups = group_by_tokens(own_lengths, settings.batch_tokens);
+    const auto groups = settings.reproducible ? own_micro_batches(plan, rank, own)
+                                              : group_by_tokens(own_lengths, settings.batch_tokens);
     batch.micro_batches.resize(groups.size());
     for (std::size_t g = 0; g < groups.size(); ++g) {
         PackedBatch& packed = batch.micro_batches[g];

@@ -23,8 +23,11 @@ struct StepPlan {
     std::vector<SamplePlan> samples;  ///< [B]
     std::vector<std::uint32_t> rank;  ///< [B] that computes each sample
     double imbalance = 0;             ///< largest cost of a rank over the mean, minus 1
+    /// The step's micro-batches as places in the global batch, ascending, where they are the step's (reproducible), not
+    /// each rank's own.
+    std::vector<std::vector<std::uint32_t>> micro_batches;
 };
-StepPlan plan_step(const std::vector<StepItem>& items, const SampleSettings& settings, const SampleCost& cost,
+StepPlan plan_step(const std::vector<StepItem>& items, const LoaderSettings& settings, const SampleCost& cost,
                    int ranks);
 
 /// Fills `batch` (whose memory is used again) with this rank's share: residues travel from the ranks that read them to

@@ -2,19 +2,23 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <xxhash.h>
 
+#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <unordered_set>
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
 #include "base/log.hpp"
+#include "base/positioned_file.hpp"
 #include "base/progress.hpp"
 #include "comm/program.hpp"
-#include "embed/positioned_file.hpp"
 #include "io/hdf5.hpp"
+#include "io/seal.hpp"
 
 namespace protalbert {
 namespace {
@@ -23,14 +27,23 @@ constexpr std::int64_t format_version = 1;
 const std::string format_name = "protalbert embeddings";
 constexpr std::uint64_t pooled_bytes = sizeof(float);
 
-/// The last bytes of an unfinished file; before them [batches] of progress and [proteins] of positions.
+/// The last bytes of an unfinished file; before them [batches] of progress and [proteins] of positions, behind the seal
+/// over HDF5's tables.
 struct Footer {
-    std::uint64_t table;  ///< byte position of the progress: HDF5's end
+    std::uint64_t table;  ///< byte position of the progress: the seal's end
     std::uint64_t batches, proteins;
     std::uint64_t residues, mean, cls;
+    std::uint64_t positions_hash;  ///< XXH3 of the positions
+    std::uint64_t hash;            ///< XXH3 of the numbers above
     char magic[16];
 };
 constexpr char footer_magic[16] = "protalbert part";
+
+std::uint64_t footer_hash(const Footer& footer) { return XXH3_64bits(&footer, offsetof(Footer, hash)); }
+
+std::uint64_t positions_hash(const std::vector<std::uint64_t>& positions) {
+    return XXH3_64bits(positions.data(), positions.size() * sizeof(std::uint64_t));
+}
 
 std::string part_path(const std::string& path) { return path + ".part"; }
 
@@ -46,10 +59,10 @@ std::string difference(const Hdf5File& file, const JobIdentity& identity) {
     return fmt::format("{}", fmt::join(parts, " and "));
 }
 
-/// Whether a file is one of ours with its tables complete.
-bool is_output(const std::string& path) {
+/// Whether a file is one of ours with its tables complete and undamaged; `seal_end` as for check_seal.
+bool is_output(const std::string& path, std::uint64_t seal_end = 0) {
     try {
-        const Hdf5File file = Hdf5File::open_alone(path);
+        const Hdf5File file = Hdf5File::open_alone(path, seal_end);
         check_format(file, format_name, format_version);
         return file.has_attribute("/", "options");
     } catch (const Error&) {
@@ -57,12 +70,45 @@ bool is_output(const std::string& path) {
     }
 }
 
-bool has_footer(const std::string& path) {
+/// An undamaged footer; nothing for a file without one.
+std::optional<Footer> read_footer(const std::string& path) {
     const PositionedFile file(path, false);
-    if (file.size() < sizeof(Footer)) return false;
+    if (file.size() < sizeof(Footer)) return std::nullopt;
     Footer footer;
     file.read(&footer, sizeof footer, file.size() - sizeof footer);
-    return std::memcmp(footer.magic, footer_magic, sizeof footer_magic) == 0;
+    if (std::memcmp(footer.magic, footer_magic, sizeof footer_magic) != 0 || footer.hash != footer_hash(footer))
+        return std::nullopt;
+    return footer;
+}
+
+/// The progress of all batches: 0 for those that are not done, or whose entry is damaged.
+std::vector<std::uint64_t> read_progress(const PositionedFile& file, std::uint64_t position, std::uint64_t batches) {
+    std::vector<ProgressEntry> entries(batches);
+    file.read(entries.data(), batches * sizeof(ProgressEntry), position);
+    std::vector<std::uint64_t> values(batches, 0);
+    for (std::uint64_t b = 0; b < batches; ++b)
+        if (entries[b].value != 0 && progress_entry(b, entries[b].value).check == entries[b].check)
+            values[b] = entries[b].value;
+    return values;
+}
+
+/// Where the vectors are.
+std::vector<ByteRange> vector_ranges(const OutputFile& output, const VectorChoice& choice, const OutputSizes& sizes,
+                                     const std::vector<std::uint32_t>& lengths) {
+    const std::uint64_t residue_row = sizes.hidden * choice.residue_bytes(), pooled_row = sizes.hidden * pooled_bytes;
+    std::vector<ByteRange> ranges;
+    const auto add = [&](std::uint64_t first, std::uint64_t bytes) {
+        if (bytes > 0) ranges.push_back({first, first + bytes});
+    };
+    if (choice.layout == Layout::flat) {
+        add(output.residues, sizes.residues * residue_row);
+        if (choice.mean) add(output.mean, sizes.proteins * pooled_row);
+        if (choice.cls) add(output.cls, sizes.proteins * pooled_row);
+        return ranges;
+    }
+    for (std::size_t i = 0; i < output.proteins.size(); ++i)
+        add(output.proteins[i], choice.residues == ResidueVectors::none ? pooled_row : lengths[i] * residue_row);
+    return ranges;
 }
 
 /// NaN for the pooled vectors of proteins without any.
@@ -192,6 +238,10 @@ void create_per_protein(Hdf5File& file, OutputFile& output, const VectorChoice& 
 
 }  // namespace
 
+ProgressEntry progress_entry(std::uint64_t batch, std::uint64_t value) {
+    return {value, XXH3_64bits_withSeed(&value, sizeof value, batch)};
+}
+
 std::uint64_t VectorChoice::residue_bytes() const {
     if (residues == ResidueVectors::none) return 0;
     return residues == ResidueVectors::float16 ? 2 : 4;
@@ -206,7 +256,7 @@ std::uint64_t output_bytes(const VectorChoice& choice, const OutputSizes& sizes)
     const std::uint64_t tables = choice.layout == Layout::flat
                                      ? sizes.proteins * (sizes.longest_id + 2 * sizeof(std::uint64_t) + 1)
                                      : sizes.proteins * (dataset_bytes + sizeof(std::uint64_t));
-    return vectors + tables + sizes.batches * sizeof(std::uint64_t);
+    return vectors + tables + sizes.batches * sizeof(ProgressEntry);
 }
 
 std::vector<std::string> dataset_names(const std::vector<std::string>& ids) {
@@ -247,13 +297,18 @@ OutputState find_output(const std::string& path, const JobIdentity& identity, bo
                                 path, ours ? "it has " + differs : differs));
         }
         if (!std::filesystem::exists(part)) return;
-        if (!is_output(part) || !has_footer(part)) {
-            log_information(fmt::format("{} was interrupted before its first vectors; starting anew", part));
+        // Without a footer the file ends with its seal once all vectors are there: it was about to get its name.
+        const std::optional<Footer> footer = read_footer(part);
+        const std::uint64_t seal_end = footer ? footer->table : 0;
+        if (!is_output(part, seal_end) || (!footer && !check_seal(part))) {
+            log_information(
+                fmt::format("{} was interrupted before its first vectors, or is damaged; starting anew", part));
             return;
         }
-        const std::string differs = difference(Hdf5File::open_alone(part), identity);
+        const std::string differs = difference(Hdf5File::open_alone(part, seal_end), identity);
         if (differs.empty()) {
-            state = OutputState::interrupted;
+            state = footer ? OutputState::interrupted : OutputState::finished;
+            if (!footer) rename_durably(part, path);
         } else if (!overwrite) {
             throw InputError(
                 fmt::format("{} holds the work of another job, which has {}; remove it, give another "
@@ -319,10 +374,20 @@ OutputFile create_output(const std::string& path, const VectorChoice& choice, co
     all_or_none(communicator, [&] { write_missing_vectors(output, choice, sizes, runs); });
     on_root(communicator, [&] {
         const PositionedFile plain(output.part_path, true);
-        Footer footer{
-            plain.size(), sizes.batches, output.proteins.size(), output.residues, output.mean, output.cls, {}};
+        const std::uint64_t hdf5_end = plain.size();
+        const std::vector<ByteRange> vectors = vector_ranges(output, choice, sizes, lengths);
+        Footer footer{hdf5_end + seal_bytes(vectors.size()),
+                      sizes.batches,
+                      output.proteins.size(),
+                      output.residues,
+                      output.mean,
+                      output.cls,
+                      positions_hash(output.proteins),
+                      0,
+                      {}};
+        footer.hash = footer_hash(footer);
         std::memcpy(footer.magic, footer_magic, sizeof footer_magic);
-        const std::uint64_t progress_bytes = sizes.batches * sizeof(std::uint64_t);
+        const std::uint64_t progress_bytes = sizes.batches * sizeof(ProgressEntry);
         const std::uint64_t position_bytes = output.proteins.size() * sizeof(std::uint64_t);
         const std::uint64_t end = footer.table + progress_bytes + position_bytes;
         if (!plain.reserve(end + sizeof footer)) {
@@ -330,7 +395,9 @@ OutputFile create_output(const std::string& path, const VectorChoice& choice, co
             throw Error(fmt::format("{} cannot have the {} that the embeddings need{}", path,
                                     format_bytes(static_cast<double>(end)), space_hint(path)));
         }
+        // The seal is written once the file is longer: at a file's end it says that all vectors are there.
         plain.truncate(end + sizeof footer);
+        seal_file(output.part_path, vectors, hdf5_end);
         plain.write(output.proteins.data(), position_bytes, footer.table + progress_bytes);
         plain.sync();
         plain.write(&footer, sizeof footer, end);
@@ -347,15 +414,23 @@ OutputFile continue_output(const std::string& path, const OutputSizes& sizes, co
     output.done.assign(sizes.batches, 0);
     Footer footer{};
     on_root(communicator, [&] {
+        const std::optional<Footer> found = read_footer(output.part_path);
+        if (found) footer = *found;
         const PositionedFile file(output.part_path, false);
-        file.read(&footer, sizeof footer, file.size() - sizeof footer);
-        if (footer.batches != sizes.batches || (footer.proteins != 0 && footer.proteins != sizes.proteins))
+        bool good = found && footer.batches == sizes.batches &&
+                    (footer.proteins == 0 || footer.proteins == sizes.proteins) &&
+                    file.size() == footer.table + footer.batches * sizeof(ProgressEntry) +
+                                       footer.proteins * sizeof(std::uint64_t) + sizeof footer;
+        if (good) {
+            output.done = read_progress(file, footer.table, footer.batches);
+            output.proteins.resize(footer.proteins);
+            file.read(output.proteins.data(), footer.proteins * sizeof(std::uint64_t),
+                      footer.table + footer.batches * sizeof(ProgressEntry));
+            good = positions_hash(output.proteins) == footer.positions_hash;
+        }
+        if (!good)
             throw InputError(
                 fmt::format("the table at the end of {} is damaged; remove the file to start anew", output.part_path));
-        output.proteins.resize(footer.proteins);
-        file.read(output.done.data(), footer.batches * sizeof(std::uint64_t), footer.table);
-        file.read(output.proteins.data(), footer.proteins * sizeof(std::uint64_t),
-                  footer.table + footer.batches * sizeof(std::uint64_t));
     });
     communicator.broadcast(&footer, sizeof footer, 0);
     output.proteins.resize(footer.proteins);
@@ -373,20 +448,18 @@ std::uint64_t finish_output(const std::string& path, const OutputFile& file, con
     std::uint64_t overflows = 0;
     communicator.barrier();
     on_root(communicator, [&] {
-        std::vector<std::uint64_t> done(sizes.batches);
-        {
-            const PositionedFile plain(file.part_path, false);
-            plain.read(done.data(), done.size() * sizeof(std::uint64_t), file.progress);
-        }
+        const PositionedFile plain(file.part_path, true);
+        const std::vector<std::uint64_t> done = read_progress(plain, file.progress, sizes.batches);
         for (std::size_t b = 0; b < done.size(); ++b) {
             if (done[b] == 0) throw Error(fmt::format("batch {} of {} was never written", b, file.part_path));
             overflows += done[b] - 1;
         }
-        rename_durably(file.part_path, path);
-        // The table behind HDF5's end has served; readers would not mind it.
-        const PositionedFile plain(path, true);
+        slow_down();
+        // The table has served. From here on the file ends with its seal, and only its name is missing.
         plain.truncate(file.progress);
         plain.sync();
+        slow_down();
+        rename_durably(file.part_path, path);
     });
     communicator.broadcast(&overflows, sizeof overflows, 0);
     return overflows;

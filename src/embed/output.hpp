@@ -57,13 +57,20 @@ struct OutputDescription {
 /// An unfinished file and where its parts are, in bytes from its start.
 struct OutputFile {
     std::string part_path;
-    std::uint64_t progress = 0;           ///< uint64 [B]: 0, or 1 + values that overflowed float16 in that batch
+    std::uint64_t progress = 0;           ///< ProgressEntry [B]
     std::uint64_t residues = 0;           ///< flat: [rows, H]
     std::uint64_t mean = 0;               ///< flat: float32 [N, H]
     std::uint64_t cls = 0;                ///< flat: float32 [N, H]
     std::vector<std::uint64_t> proteins;  ///< per protein: each one's dataset [N]
-    std::vector<std::uint64_t> done;      ///< [B] as it was when opened
+    std::vector<std::uint64_t> done;      ///< [B] values of the progress as they were when opened
 };
+
+/// What the file says of a batch. Damage to it makes the batch undone, never done.
+struct ProgressEntry {
+    std::uint64_t value = 0;  ///< 0, or 1 + values that overflowed float16 in that batch
+    std::uint64_t check = 0;  ///< XXH3 of the value, seeded with the batch's number
+};
+ProgressEntry progress_entry(std::uint64_t batch, std::uint64_t value);
 
 enum class OutputState { fresh, interrupted, finished };
 

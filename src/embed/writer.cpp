@@ -122,7 +122,7 @@ void VectorWriter::write(const BatchVectors& vectors) {
     }
     if (choice_.residues == ResidueVectors::float16)
         overflows = count_overflows(vectors.residues.data(), row * hidden_);
-    marks_.push_back({vectors.number, 1 + overflows});
+    marks_.push_back({vectors.number, progress_entry(vectors.number, 1 + overflows)});
 }
 
 void VectorWriter::mark_done() {

@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/positioned_file.hpp"
 #include "embed/output.hpp"
-#include "embed/positioned_file.hpp"
 #include "embed/share.hpp"
 
 namespace protalbert {
@@ -52,7 +52,8 @@ class VectorWriter {
     PositionedFile file_;
     /// Batches written but not known to be on disk, with their progress entries.
     struct Mark {
-        std::uint64_t batch, entry;
+        std::uint64_t batch;
+        ProgressEntry entry;
     };
     std::vector<Mark> marks_;
 

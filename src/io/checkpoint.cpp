@@ -4,15 +4,20 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <functional>
+#include <future>
+#include <memory>
 #include <numeric>
 #include <optional>
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
+#include "base/positioned_file.hpp"
 #include "comm/program.hpp"
 #include "io/hdf5.hpp"
+#include "io/seal.hpp"
 
 namespace protalbert {
 
@@ -47,18 +52,20 @@ std::vector<StoredArray> stored_arrays(const CheckpointArrays& arrays) {
     return stored;
 }
 
-/// Rank r works on arrays r, r + R, r + 2 R...
-bool is_mine(std::size_t array, const Communicator& communicator) {
-    return array % static_cast<std::size_t>(communicator.ranks()) == static_cast<std::size_t>(communicator.rank());
-}
-
-/// Checksums of all arrays, computed by the ranks together.
-std::vector<std::uint64_t> checksums(const std::vector<StoredArray>& stored, const Communicator& communicator) {
-    std::vector<std::uint64_t> sums(stored.size(), 0);
-    for (std::size_t i = 0; i < stored.size(); ++i)
-        if (is_mine(i, communicator)) sums[i] = stored[i].checksum();
-    communicator.sum(sums.data(), static_cast<int>(sums.size()));
-    return sums;
+/// The rank that reads and checks each array: the largest first, each to the rank with the fewest bytes so far.
+std::vector<int> readers(const std::vector<StoredArray>& stored, int ranks) {
+    std::vector<std::size_t> order(stored.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t left, std::size_t right) { return stored[left].bytes() > stored[right].bytes(); });
+    std::vector<int> rank_of(stored.size());
+    std::vector<std::uint64_t> load(static_cast<std::size_t>(ranks), 0);
+    for (const std::size_t i : order) {
+        const auto least = std::min_element(load.begin(), load.end());
+        rank_of[i] = static_cast<int>(least - load.begin());
+        *least += stored[i].bytes();
+    }
+    return rank_of;
 }
 
 /// XXH3 of the header's numbers and texts, each text with its length before it.
@@ -92,16 +99,21 @@ auto read_or_refuse(const fs::path& file, const Read& read) {
     }
 }
 
-/// This rank's share of `rows` rows.
-Rows share_of_rows(std::uint64_t rows, const Communicator& communicator) {
-    const auto rank = static_cast<std::uint64_t>(communicator.rank());
-    const auto ranks = static_cast<std::uint64_t>(communicator.ranks());
-    const auto first_of = [&](std::uint64_t r) { return rows / ranks * r + std::min(r, rows % ranks); };
-    return {first_of(rank), first_of(rank + 1) - first_of(rank)};
+/// What HDF5 itself takes of a checkpoint, at the most: headers, attributes and the gaps before aligned datasets.
+std::uint64_t bytes_beside_arrays(const CheckpointHeader& header, const std::vector<StoredArray>& stored) {
+    constexpr std::uint64_t each = 4096, aligned = 1 << 20;
+    std::uint64_t bytes = 16 * each + header.deck.size() + header.config.size() + header.vocabulary.size() * each / 16;
+    for (const StoredArray& array : stored) bytes += each + (array.bytes() >= aligned ? aligned : 0);
+    return bytes;
 }
 
-void write_content(Hdf5File& file, const CheckpointHeader& header, const std::vector<StoredArray>& stored,
-                   const Communicator& communicator) {
+/// Makes the file with everything but the arrays' values and checksums; returns where in it the values belong. By rank
+/// 0 alone: HDF5's collective calls would leave the other ranks waiting when one fails.
+std::vector<std::uint64_t> create_file(const fs::path& path, const CheckpointHeader& header,
+                                       const std::vector<StoredArray>& stored) {
+    std::uint64_t bytes = bytes_beside_arrays(header, stored);
+    for (const StoredArray& array : stored) bytes += array.bytes();
+    Hdf5File file = Hdf5File::create_alone(path.string(), bytes);
     write_format(file, format_name, format_version);
     file.set_attribute("/", "step", header.step);
     file.set_attribute("/", "samples", header.samples);
@@ -113,20 +125,108 @@ void write_content(Hdf5File& file, const CheckpointHeader& header, const std::ve
     std::size_t longest = 1;
     for (const std::string& piece : header.vocabulary) longest = std::max(longest, piece.size());
     file.create_strings("/vocabulary", header.vocabulary.size(), longest);
-    file.write_strings("/vocabulary", communicator.root() ? header.vocabulary : std::vector<std::string>{}, 0);
+    file.write_strings("/vocabulary", header.vocabulary, 0);
 
-    const std::vector<std::uint64_t> sums = checksums(stored, communicator);
-    for (std::size_t i = 0; i < stored.size(); ++i) {
-        file.create_dataset(stored[i].dataset, Element::float32, stored[i].shape());
-        file.set_attribute(stored[i].dataset, checksum_name, sums[i]);
-    }
+    std::vector<std::uint64_t> positions;
     for (const StoredArray& array : stored) {
-        const std::uint64_t rows = array.shape().at(0);
-        const Rows share = share_of_rows(rows, communicator);
-        file.write(array.dataset, array.array.data + (rows ? array.count() / rows * share.first : 0), share);
+        file.create_dataset(array.dataset, Element::float32, array.shape());
+        file.set_attribute(array.dataset, checksum_name, std::uint64_t{0});  // its place: set_checksums knows the value
+        positions.push_back(file.file_offset(array.dataset));
     }
     file.flush();
     file.close();
+    slow_down();
+    return positions;
+}
+
+/// Completes the file, by rank 0 alone.
+void set_checksums(const fs::path& path, const std::vector<StoredArray>& stored,
+                   const std::vector<std::uint64_t>& positions, const std::vector<std::uint64_t>& sums) {
+    Hdf5File file = Hdf5File::reopen_alone(path.string());
+    std::vector<ByteRange> arrays;
+    for (std::size_t i = 0; i < stored.size(); ++i) {
+        file.set_attribute(stored[i].dataset, checksum_name, sums[i]);
+        PROTALBERT_CHECK(stored[i].bytes() == 0 || file.file_offset(stored[i].dataset) == positions[i],
+                         "arrays stay where they are when attributes change");
+        arrays.push_back({positions[i], positions[i] + stored[i].bytes()});
+    }
+    file.flush();
+    file.close();
+    slow_down();
+    seal_file(path.string(), arrays);
+    check_seal(path.string());
+}
+
+/// Calls work(i) for the arrays of this rank, on two threads: one core alone hashes little faster than a disk writes.
+void for_own_arrays(const std::vector<StoredArray>& stored, const Communicator& communicator,
+                    const std::function<void(std::size_t)>& work) {
+    const std::vector<int> reader = readers(stored, communicator.ranks());
+    std::atomic<std::size_t> next{0};
+    const auto take_turns = [&] {
+        for (std::size_t i = next++; i < stored.size(); i = next++)
+            if (reader[i] == communicator.rank()) work(i);
+    };
+    auto other = std::async(std::launch::async, take_turns);
+    take_turns();
+    other.get();
+}
+
+/// Writes this rank's share, an equal part of all bytes, and waits until it is on disk.
+void write_share(const fs::path& path, const std::vector<StoredArray>& stored,
+                 const std::vector<std::uint64_t>& positions, const Communicator& communicator) {
+    // Long enough for parallel file systems, short enough that the disk is at work from the start.
+    constexpr std::uint64_t piece = std::uint64_t{16} << 20;
+    std::uint64_t total = 0;
+    for (const StoredArray& array : stored) total += array.bytes();
+    const auto rank = static_cast<std::uint64_t>(communicator.rank());
+    const auto ranks = static_cast<std::uint64_t>(communicator.ranks());
+    const std::uint64_t first = total / ranks * rank + std::min(rank, total % ranks);
+    const std::uint64_t last = first + total / ranks + (rank < total % ranks);
+
+    const PositionedFile file(path.string(), true);
+    std::uint64_t start = 0;  // of an array among all bytes
+    for (std::size_t i = 0; i < stored.size(); start += stored[i].bytes(), ++i) {
+        const std::uint64_t end = std::min(last, start + stored[i].bytes());
+        for (std::uint64_t at = std::max(first, start); at < end; at += piece) {
+            const std::uint64_t count = std::min(piece, end - at), within = at - start;
+            file.write(reinterpret_cast<const char*>(stored[i].array.data) + within, count, positions[i] + within);
+            file.start_sync(positions[i] + within, count);
+        }
+    }
+    slow_down();
+    file.sync();
+}
+
+/// Reads this rank's part of the arrays back and compares their checksums with those of the arrays in memory.
+void verify_share(const fs::path& path, const std::vector<StoredArray>& stored,
+                  const std::vector<std::uint64_t>& positions, const std::vector<std::uint64_t>& sums,
+                  const Communicator& communicator) {
+    constexpr std::uint64_t piece = std::uint64_t{1} << 18;  // stays in a core's cache until it is hashed
+    const PositionedFile file(path.string(), false);
+    for_own_arrays(stored, communicator, [&](std::size_t i) {
+        const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
+        PROTALBERT_CHECK(state != nullptr, "there is no memory for a checksum's state");
+        std::vector<char> buffer(piece);
+        XXH3_64bits_reset(state.get());
+        for (std::uint64_t at = 0; at < stored[i].bytes(); at += piece) {
+            const std::uint64_t count = std::min(piece, stored[i].bytes() - at);
+            file.read(buffer.data(), count, positions[i] + at);
+            XXH3_64bits_update(state.get(), buffer.data(), count);
+        }
+        if (XXH3_64bits_digest(state.get()) != sums[i])
+            throw Error(
+                fmt::format("{} of {} reads back otherwise than it was written; the disk, the network or a machine's "
+                            "memory is faulty: choose another checkpoint.directory, or leave out that machine",
+                            stored[i].dataset, path.string()));
+    });
+}
+
+/// Frees the disk of what could not be finished, also while HDF5 still has it open.
+void discard(const fs::path& temporary) {
+    std::error_code error;
+    if (!fs::exists(temporary, error)) return;
+    fs::resize_file(temporary, 0, error);
+    fs::remove(temporary, error);
 }
 
 Hdf5File open_checkpoint(const fs::path& file, const Communicator& communicator) {
@@ -170,18 +270,42 @@ std::optional<std::uint64_t> step_of(const fs::path& file) {
 void write_checkpoint(const fs::path& file, const CheckpointHeader& header, const CheckpointArrays& arrays,
                       const Communicator& communicator) {
     const std::vector<StoredArray> stored = stored_arrays(arrays);
-    const std::uint64_t bytes =
-        std::accumulate(stored.begin(), stored.end(), std::uint64_t{0},
-                        [](std::uint64_t sum, const StoredArray& array) { return sum + array.bytes(); });
+    std::vector<std::uint64_t> sums(stored.size(), 0);
     const fs::path temporary = file.string() + temporary_suffix;
-    on_root(communicator, [&] {
-        require_writable_place(file, "checkpoint");
-        fs::remove(temporary);
-        require_space(file.parent_path(), bytes, "checkpoint " + file.string());
-    });
-    Hdf5File target = Hdf5File::create(temporary.string(), communicator);
-    write_content(target, header, stored, communicator);
-    on_root(communicator, [&] { rename_durably(temporary, file); });
+    std::vector<std::uint64_t> positions(stored.size());
+    try {
+        on_root(communicator, [&] {
+            require_writable_place(file, "checkpoint");
+            fs::remove(temporary);
+            std::uint64_t bytes = 0;
+            for (const StoredArray& array : stored) bytes += array.bytes();
+            require_space(file.parent_path(), bytes, "checkpoint " + file.string());
+            try {
+                positions = create_file(temporary, header, stored);
+            } catch (const Error& error) {
+                throw Error(fmt::format("checkpoint {}: {}", file.string(), error.what()));
+            }
+        });
+        communicator.broadcast(positions.data(), positions.size() * sizeof(std::uint64_t), 0);
+        all_or_none(communicator, [&] {
+            // The ranks hash the arrays together while the disk is at work.
+            auto hashing = std::async(std::launch::async, [&] {
+                for_own_arrays(stored, communicator, [&](std::size_t i) { sums[i] = stored[i].checksum(); });
+            });
+            write_share(temporary, stored, positions, communicator);
+            hashing.get();
+        });
+        communicator.sum(sums.data(), static_cast<int>(sums.size()));
+        all_or_none(communicator, [&] { verify_share(temporary, stored, positions, sums, communicator); });
+        on_root(communicator, [&] {
+            set_checksums(temporary, stored, positions, sums);
+            rename_durably(temporary, file);
+            slow_down();
+        });
+    } catch (...) {
+        if (communicator.root()) discard(temporary);
+        throw;
+    }
 }
 
 CheckpointHeader read_checkpoint_header(const fs::path& file, const Communicator& communicator) {
@@ -194,6 +318,7 @@ CheckpointHeader read_checkpoint_header(const fs::path& file, const Communicator
         header.config = source.text_attribute("/", "config");
         header.corpus_hash = source.unsigned_attribute("/", "corpus_hash");
         header.vocabulary = source.read_strings("/vocabulary");
+        if (source.has_attribute("/", "program")) header.program = source.text_attribute("/", "program");
         if (source.unsigned_attribute("/", checksum_name) != header_checksum(header))
             throw InputError(
                 fmt::format("checkpoint {} is damaged: the checksum of its attributes and /vocabulary is "
@@ -205,6 +330,7 @@ CheckpointHeader read_checkpoint_header(const fs::path& file, const Communicator
 
 void read_checkpoint(const fs::path& file, const CheckpointArrays& arrays, const Communicator& communicator) {
     const std::vector<StoredArray> stored = stored_arrays(arrays);
+    const std::vector<int> reader = readers(stored, communicator.ranks());
     read_or_refuse(file, [&] {
         const Hdf5File source = open_checkpoint(file, communicator);
         std::vector<std::uint64_t> sums;
@@ -212,7 +338,7 @@ void read_checkpoint(const fs::path& file, const CheckpointArrays& arrays, const
         // The ranks read and verify different arrays at the same time, then hand them round.
         all_or_none(communicator, [&] {
             for (std::size_t i = 0; i < stored.size(); ++i) {
-                if (!is_mine(i, communicator)) continue;
+                if (reader[i] != communicator.rank()) continue;
                 source.read_independent(stored[i].dataset, stored[i].array.data, {0, stored[i].shape().at(0)});
                 if (stored[i].checksum() != sums[i])
                     throw InputError(
@@ -223,8 +349,7 @@ void read_checkpoint(const fs::path& file, const CheckpointArrays& arrays, const
         });
     });
     for (std::size_t i = 0; i < stored.size(); ++i)
-        communicator.broadcast(stored[i].array.data, stored[i].bytes(),
-                               static_cast<int>(i % static_cast<std::size_t>(communicator.ranks())));
+        communicator.broadcast(stored[i].array.data, stored[i].bytes(), reader[i]);
 }
 
 std::string checkpoint_name(std::uint64_t step) { return fmt::format("step_{:08}.h5", step); }
@@ -252,9 +377,13 @@ fs::path resolve_checkpoint(const fs::path& path) {
     return files.front();
 }
 
-void prune_checkpoints(const fs::path& folder, int keep) {
+void prune_checkpoints(const fs::path& folder, int keep, std::int64_t keep_every) {
     std::vector<fs::path> files = list_checkpoints(folder);
     files.erase(files.begin(), files.begin() + std::min<std::ptrdiff_t>(std::max(0, keep), std::ssize(files)));
+    if (keep_every > 0)
+        std::erase_if(files, [&](const fs::path& file) {
+            return step_of(file).value() % static_cast<std::uint64_t>(keep_every) == 0;
+        });
     std::error_code error;
     for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
         fs::path name = entry.path();

@@ -1,7 +1,8 @@
 #pragma once
 // Checkpoints: global arrays in parallel HDF5, readable by any number of ranks.
 // /parameters/NAME, /optimizer/m/NAME, /optimizer/v/NAME float32 with a checksum attribute each; attributes step,
-// samples, deck, config; /vocabulary. Knows tensors by name and shape, nothing of models.
+// samples, deck, config, program; /vocabulary; a seal over everything but the arrays. Knows tensors by name and shape,
+// nothing of models.
 
 #include <cstdint>
 #include <filesystem>
@@ -27,6 +28,7 @@ struct CheckpointHeader {
     std::string config;         ///< JSON
     std::uint64_t corpus_hash = 0;
     std::vector<std::string> vocabulary;
+    std::string program;  ///< that wrote the file: read, and ignored when writing
 };
 
 struct CheckpointArrays {
@@ -35,7 +37,10 @@ struct CheckpointArrays {
     std::vector<NamedArray> v;
 };
 
-/// Writes `file` collectively: to a temporary name beside it, closed, renamed when complete. Ranks share the writing.
+/// Writes `file` collectively: to a temporary name beside it, closed, synced, its checksums verified by reading back,
+/// renamed when all is well. Rank 0 alone makes the HDF5 file, then all ranks share the writing by plain positioned
+/// writes: whatever fails on one rank is thrown on all of them, and nothing hangs. Throws Error or InputError, with the
+/// temporary file removed and `file`, if there was one, as before.
 void write_checkpoint(const std::filesystem::path& file, const CheckpointHeader& header, const CheckpointArrays& arrays,
                       const Communicator& communicator);
 
@@ -52,7 +57,8 @@ std::string checkpoint_name(std::uint64_t step);
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& folder);
 /// A file as it is, or the newest checkpoint of a folder. Throws InputError when there is none.
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
-/// Removes all but the `keep` newest checkpoints and forgotten temporary files; rank 0 alone calls it.
-void prune_checkpoints(const std::filesystem::path& folder, int keep);
+/// Removes all but the `keep` newest checkpoints, those of steps that `keep_every` divides (0: none), and forgotten
+/// temporary files; rank 0 alone calls it.
+void prune_checkpoints(const std::filesystem::path& folder, int keep, std::int64_t keep_every = 0);
 
 }  // namespace protalbert

@@ -12,6 +12,7 @@
 #include "base/error.hpp"
 #include "base/file_system.hpp"
 #include "comm/program.hpp"
+#include "io/seal.hpp"
 
 namespace protalbert {
 
@@ -161,6 +162,7 @@ Hdf5File Hdf5File::create(const std::string& path, const Communicator& communica
 Hdf5File Hdf5File::open(const std::string& path, const Communicator& communicator, bool writable) {
     on_root(communicator, [&] {
         require_readable_file(path, "HDF5 file");
+        check_seal(path);
         silence_hdf5();
         if (H5Fis_hdf5(path.c_str()) <= 0) throw InputError(fmt::format("{} is not an HDF5 file", path));
         if (writable && access(path.c_str(), W_OK) != 0)
@@ -181,8 +183,22 @@ Hdf5File Hdf5File::open(const std::string& path, const Communicator& communicato
     return file;
 }
 
-Hdf5File Hdf5File::open_alone(const std::string& path) {
+Hdf5File Hdf5File::create_alone(const std::string& path, std::uint64_t reserve) {
+    silence_hdf5();
+    require_writable_place(path, "output file");
+    Hdf5File file;
+    file.path_ = path;
+    const Handle access = file_access(nullptr);
+    const Handle creation = creation_properties(H5P_FILE_CREATE);
+    file.file_ = Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose,
+                        fmt::format("cannot create {}{}", path, space_hint(path)));
+    reserve_space(path, 0, reserve);
+    return file;
+}
+
+Hdf5File Hdf5File::open_alone(const std::string& path, std::uint64_t seal_end) {
     require_readable_file(path, "HDF5 file");
+    check_seal(path, seal_end);
     silence_hdf5();
     if (H5Fis_hdf5(path.c_str()) <= 0) throw InputError(fmt::format("{} is not an HDF5 file", path));
     Hdf5File file;
@@ -194,6 +210,15 @@ Hdf5File Hdf5File::open_alone(const std::string& path) {
     } catch (const Error& error) {
         throw InputError(error.what());
     }
+    return file;
+}
+
+Hdf5File Hdf5File::reopen_alone(const std::string& path) {
+    silence_hdf5();
+    Hdf5File file;
+    file.path_ = path;
+    const Handle access = file_access(nullptr);
+    file.file_ = Handle(H5Fopen(path.c_str(), H5F_ACC_RDWR, access), H5Fclose, fmt::format("cannot write {}", path));
     return file;
 }
 

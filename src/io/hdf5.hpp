@@ -1,6 +1,7 @@
 #pragma once
 // Parallel HDF5 with RAII handles and checked calls. Every file is opened by all ranks of a communicator; calls are
 // collective unless their name says independent. HDF5 is not thread-safe: one thread at a time (hdf5_lock).
+// What is opened for reading is checked against its seal (io/seal.hpp) first, if it has one.
 // A file, dataset or attribute that is missing, damaged or of another type is an InputError that names it; what fails
 // in writing is an Error that says why. During an exception a file shared by several ranks is left open, since closing
 // it would wait for the others.
@@ -61,8 +62,12 @@ class Hdf5File {
     /// contiguous, allocated early and never filled, aligned to 1 MiB so that stripes are not shared.
     static Hdf5File create(const std::string& path, const Communicator& communicator);
     static Hdf5File open(const std::string& path, const Communicator& communicator, bool writable = false);
-    /// Opened by this process alone, for reading.
-    static Hdf5File open_alone(const std::string& path);
+    /// Created by this process alone. `reserve`: bytes of the disk to claim at once; throws Error when there are fewer.
+    static Hdf5File create_alone(const std::string& path, std::uint64_t reserve);
+    /// Opened by this process alone, for reading. `seal_end` as for check_seal.
+    static Hdf5File open_alone(const std::string& path, std::uint64_t seal_end = 0);
+    /// Opened by this process alone, for writing; there must be no seal, which would be cut off.
+    static Hdf5File reopen_alone(const std::string& path);
 
     const std::string& path() const { return path_; }
     hid_t id() const { return file_; }

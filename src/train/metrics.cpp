@@ -1,12 +1,18 @@
 #include "train/metrics.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
+#include "base/log.hpp"
 
 namespace protalbert {
 
@@ -43,9 +49,12 @@ void cut_lines_from(const std::filesystem::path& file, std::uint64_t first_step)
 
 MetricsFile::MetricsFile(const std::filesystem::path& file, std::uint64_t first_step) : path_(file) {
     cut_lines_from(file, first_step);
-    stream_.open(file, std::ios::app);
-    if (!stream_) throw Error(fmt::format("cannot write the metrics to {}", file.string()));
+    descriptor_ = open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (descriptor_ < 0)
+        throw Error(fmt::format("cannot write the metrics to {}: {}", file.string(), std::strerror(errno)));
 }
+
+MetricsFile::~MetricsFile() { close(descriptor_); }
 
 void MetricsFile::write(const StepMetrics& metrics) {
     const Losses& losses = metrics.losses;
@@ -80,8 +89,29 @@ void MetricsFile::write_validation(std::uint64_t step, const Losses& losses) {
 }
 
 void MetricsFile::write_line(const std::string& line) {
-    stream_ << line << '\n' << std::flush;  // a killed job loses none
-    if (!stream_) throw Error(fmt::format("cannot write the metrics to {}{}", path_.string(), space_hint(path_)));
+    waiting_ += line + '\n';
+    write_waiting();
+}
+
+void MetricsFile::write_waiting() {
+    while (!waiting_.empty()) {
+        const ssize_t count = ::write(descriptor_, waiting_.data(), waiting_.size());  // a killed job loses none
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) {
+            if (!warned_)
+                log_warning(fmt::format("cannot write the metrics to {}: {}{}; they wait in memory and are tried again",
+                                        path_.string(), std::strerror(errno), space_hint(path_)));
+            warned_ = true;
+            return;
+        }
+        waiting_.erase(0, static_cast<std::size_t>(count));
+    }
+    warned_ = false;
+}
+
+void MetricsFile::sync() {
+    write_waiting();
+    fdatasync(descriptor_);
 }
 
 }  // namespace protalbert

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
+#include <string>
 
 #include "train/losses.hpp"
 
@@ -28,14 +28,24 @@ class MetricsFile {
     /// Opens for appending; lines of `first_step` or later steps, which will come again, are cut off, as is a line that
     /// a crash left half. Throws Error when the file cannot be written.
     MetricsFile(const std::filesystem::path& file, std::uint64_t first_step);
+    ~MetricsFile();
+    MetricsFile(const MetricsFile&) = delete;
+    MetricsFile& operator=(const MetricsFile&) = delete;
+    // Lines that a full disk does not take wait in memory, with a warning, and are tried again with the next one: a run
+    // outlives what its checkpoints do.
     void write(const StepMetrics& metrics);
     /// Losses of the validation corpus after step `step`.
     void write_validation(std::uint64_t step, const Losses& losses);
+    /// Tries lines that wait again, and waits until the file is on disk, as far as it takes them.
+    void sync();
 
   private:
     void write_line(const std::string& line);
+    void write_waiting();
     std::filesystem::path path_;
-    std::ofstream stream_;
+    int descriptor_ = -1;
+    std::string waiting_;  ///< not in the file yet
+    bool warned_ = false;
 };
 
 }  // namespace protalbert

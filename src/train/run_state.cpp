@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "base/deck.hpp"
 #include "base/error.hpp"
 #include "base/file_system.hpp"
 #include "base/log.hpp"
@@ -80,19 +81,54 @@ bool same_tensors(const ParameterLayout& ours, const ParameterLayout& theirs) {
                       });
 }
 
+/// "train.steps 100 -> 200" for the keys that `wanted` chooses.
+template <class Wanted>
+std::string changes_text(const std::vector<DeckChange>& changes, const Wanted& wanted) {
+    const auto shown = [](const std::string& value) { return value.empty() ? std::string("not set") : value; };
+    std::vector<std::string> lines;
+    for (const DeckChange& change : changes)
+        if (wanted(change.key))
+            lines.push_back(fmt::format("{} {} -> {}", change.key, shown(change.before), shown(change.after)));
+    return fmt::format("{}", fmt::join(lines, ", "));
+}
+
+/// Keys that decide where, how long and with what a run goes on, not what it learns from a step.
+bool is_about_running(const std::string& key) {
+    constexpr const char* keys[] = {"train.steps", "train.batch_tokens", "data.corpus", "data.validation"};
+    return key.starts_with("run.") || key.starts_with("checkpoint.") ||
+           std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
+}
+
+/// Rank 0 says what the deck changes since the checkpoint; the model's table was compared by what it means.
+void report_changes(const CheckpointHeader& header, const fs::path& file, const std::string& deck) {
+    if (deck.empty()) return;
+    const auto changes = deck_changes(Deck::parse(header.deck, file.string()), Deck::parse(deck, "deck"));
+    const std::string running = changes_text(changes, is_about_running);
+    const std::string training = changes_text(
+        changes, [](const std::string& key) { return !is_about_running(key) && !key.starts_with("model."); });
+    if (!running.empty()) log_information(fmt::format("changed since {} was written: {}", file.string(), running));
+    if (!training.empty())
+        log_warning(fmt::format("the deck trains otherwise than until {}: {}", file.string(), training));
+}
+
 void check_resumable(const CheckpointHeader& header, const fs::path& file, const TrainState& state,
-                     const TrainSettings& settings, const Corpus& corpus, const Communicator& communicator) {
-    const auto lines = differences(state.model.config, config_from_json(header.config, file.string()));
+                     const StartOptions& options, const TrainSettings& settings, const Corpus& corpus,
+                     const Communicator& communicator) {
+    std::vector<std::string> lines = differences(state.model.config, config_from_json(header.config, file.string()));
+    check_vocabulary(header, file, corpus);
+    // A corpus made by other means has no hash, and cannot be told from others.
+    if (header.corpus_hash != corpus.hash() && header.corpus_hash != 0 && corpus.hash() != 0)
+        lines.push_back(fmt::format("corpus {} has hash {:016x} against {:016x}", corpus.path(), corpus.hash(),
+                                    header.corpus_hash));
     if (!lines.empty())
         throw InputError(
-            fmt::format("the deck's model differs from that of checkpoint {}: {}; use the deck of that run, or another "
-                        "checkpoint.directory",
+            fmt::format("the deck's model or corpus differs from that of checkpoint {}: {}; use the deck and the "
+                        "corpus of that run, or another checkpoint.directory, with --init for the weights",
                         file.string(), fmt::join(lines, ", ")));
-    check_vocabulary(header, file, corpus);
     if (!communicator.root()) return;
-    if (header.corpus_hash != corpus.hash())
-        log_warning(
-            fmt::format("the run in {} was trained on another corpus than {} until now", file.string(), corpus.path()));
+    log_information(fmt::format("checkpoint {} was written by {}", file.string(),
+                                header.program.empty() ? "an unknown program" : header.program));
+    report_changes(header, file, options.deck);
     if (header.samples != header.step * static_cast<std::uint64_t>(settings.global_batch))
         log_warning(
             fmt::format("train.global_batch has changed since {} was written: of this epoch, some sequences "
@@ -115,8 +151,8 @@ void load_all(TrainState& state, const fs::path& file, const CheckpointHeader& h
 }
 
 /// The newest checkpoint that can be read; false when there is none.
-bool resume_newest(TrainState& state, Start& start, const TrainSettings& settings, const Corpus& corpus,
-                   const Communicator& communicator) {
+bool resume_newest(TrainState& state, Start& start, const StartOptions& options, const TrainSettings& settings,
+                   const Corpus& corpus, const Communicator& communicator) {
     for (const fs::path& file : list_together(settings.directory, communicator)) {
         CheckpointHeader header;
         try {
@@ -125,7 +161,7 @@ bool resume_newest(TrainState& state, Start& start, const TrainSettings& setting
             if (communicator.root()) log_warning(fmt::format("passed over: {}", error.what()));
             continue;
         }
-        check_resumable(header, file, state, settings, corpus, communicator);
+        check_resumable(header, file, state, options, settings, corpus, communicator);
         try {
             load_all(state, file, header, communicator);
         } catch (const InputError& error) {
@@ -193,11 +229,11 @@ Start restore_state(TrainState& state, const StartOptions& options, const TrainS
                     const Communicator& communicator) {
     Start start;
     if (options.resume == "auto") {
-        if (resume_newest(state, start, settings, corpus, communicator)) return start;
+        if (resume_newest(state, start, options, settings, corpus, communicator)) return start;
     } else if (options.resume != "never") {
         start = {StartKind::resumed, resolve_together(options.resume, communicator)};
         const CheckpointHeader header = read_checkpoint_header(start.checkpoint, communicator);
-        check_resumable(header, start.checkpoint, state, settings, corpus, communicator);
+        check_resumable(header, start.checkpoint, state, options, settings, corpus, communicator);
         load_all(state, start.checkpoint, header, communicator);
         return start;
     }
@@ -239,8 +275,8 @@ void prepare_directory(const TrainState& state, const TrainSettings& settings, c
     });
 }
 
-fs::path save_state(const TrainState& state, std::uint64_t step, std::uint64_t samples, const std::string& deck,
-                    const TrainSettings& settings, const Corpus& corpus, const Communicator& communicator) {
+SaveResult save_state(const TrainState& state, std::uint64_t step, std::uint64_t samples, const std::string& deck,
+                      const TrainSettings& settings, const Corpus& corpus, const Communicator& communicator) {
     const Model& model = state.model;
     std::vector<float> parameters = get_parameters(model);
     std::vector<float> m = download_array(state.m, model), v = download_array(state.v, model);
@@ -253,13 +289,25 @@ fs::path save_state(const TrainState& state, std::uint64_t step, std::uint64_t s
                                      .deck = deck,
                                      .config = to_json(model.config),
                                      .corpus_hash = corpus.hash(),
-                                     .vocabulary = corpus.vocabulary().pieces};
-    const fs::path file = settings.directory / checkpoint_name(step);
+                                     .vocabulary = corpus.vocabulary().pieces,
+                                     .program = {}};
+    SaveResult result{settings.directory / checkpoint_name(step), {}};
     const ParameterLayout& layout = model.layout;
-    write_checkpoint(file, header, {named_arrays(layout, parameters), named_arrays(layout, m), named_arrays(layout, v)},
-                     communicator);
-    if (communicator.root()) prune_checkpoints(settings.directory, settings.keep);
-    return file;
+    try {
+        write_checkpoint(result.file, header,
+                         {named_arrays(layout, parameters), named_arrays(layout, m), named_arrays(layout, v)},
+                         communicator);
+    } catch (const Error& error) {  // on all ranks alike
+        result.problem = error.what();
+        return result;
+    }
+    if (communicator.root()) prune_checkpoints(settings.directory, settings.keep, settings.keep_every);
+    return result;
+}
+
+bool take_save_request(const TrainSettings& settings) {
+    std::error_code error;
+    return fs::remove(settings.directory / "save", error);
 }
 
 }  // namespace protalbert

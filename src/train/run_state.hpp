@@ -14,7 +14,8 @@ namespace protalbert {
 /// What the command line says about the start.
 struct StartOptions {
     std::string resume = "auto";  ///< "auto", "never", or a checkpoint (file or folder)
-    std::string init;  ///< checkpoint (file or folder) or Hugging Face folder to take weights from; empty: none
+    std::string init;       ///< checkpoint (file or folder) or Hugging Face folder to take weights from; empty: none
+    std::string deck = {};  ///< as TOML, to tell what has changed since a checkpoint was written; empty: not told
 };
 
 enum class StartKind { fresh, initialised, resumed };
@@ -25,8 +26,8 @@ struct Start {
 
 /// Fills the state: from the newest checkpoint of settings.directory that can be read (`auto`; damaged ones are named
 /// and passed over) or the one named; else with the weights of options.init; else with random ones. Collective.
-/// Throws InputError for a checkpoint of another model or vocabulary, with the differences, and for a named one that is
-/// missing or damaged. Changes no file.
+/// Throws InputError for a checkpoint of another model, corpus or vocabulary, with the differences, and for a named one
+/// that is missing or damaged. Other changes of the deck are accepted and logged. Changes no file.
 Start restore_state(TrainState& state, const StartOptions& options, const TrainSettings& settings, const Corpus& corpus,
                     const Communicator& communicator);
 
@@ -35,11 +36,20 @@ Start restore_state(TrainState& state, const StartOptions& options, const TrainS
 /// are never taken for this run's. Collective.
 void prepare_directory(const TrainState& state, const TrainSettings& settings, const Communicator& communicator);
 
-/// Writes step_NNNNNNNN.h5 for `step` steps done and removes all but the newest settings.keep. Collective. Throws Error
-/// when the ranks' states differ.
-std::filesystem::path save_state(const TrainState& state, std::uint64_t step, std::uint64_t samples,
-                                 const std::string& deck, const TrainSettings& settings, const Corpus& corpus,
-                                 const Communicator& communicator);
+/// A checkpoint that was written, or why there is none.
+struct SaveResult {
+    std::filesystem::path file;
+    std::string problem;  ///< empty: it is written
+};
+
+/// Writes step_NNNNNNNN.h5 for `step` steps done and removes those that settings.keep and keep_every do not keep. When
+/// it cannot be written, all ranks return the same problem, and the older checkpoints are as they were. Collective.
+/// Throws Error when the ranks' states differ.
+SaveResult save_state(const TrainState& state, std::uint64_t step, std::uint64_t samples, const std::string& deck,
+                      const TrainSettings& settings, const Corpus& corpus, const Communicator& communicator);
+
+/// Whether someone has asked for a checkpoint by making the file DIRECTORY/save, which this removes. Rank 0 calls it.
+bool take_save_request(const TrainSettings& settings);
 
 /// A host copy of a device array of the layout's size.
 std::vector<float> download_array(const DeviceMemory& array, const Model& model);

@@ -44,12 +44,7 @@ void read_training(Deck& deck, TrainSettings& settings) {
                              : Precision::bfloat16;
     settings.batch_tokens = deck.integer(
         "train.batch_tokens", std::max(settings.batch_tokens, settings.sample.max_length), 1, std::int64_t{1} << 30);
-    if (deck.flag("train.reproducible", false))
-        throw InputError(
-            fmt::format("{} = true: results that do not depend on the number of ranks to the last bit are not "
-                        "available yet; set it "
-                        "to false (the same ranks and threads repeat a run exactly without it)",
-                        deck.place("train.reproducible")));
+    settings.reproducible = deck.flag("train.reproducible", settings.reproducible);
 }
 
 }  // namespace
@@ -66,6 +61,12 @@ TrainSettings read_train_settings(Deck& deck) {
         throw InputError(fmt::format("{} is empty; name a folder", deck.place("checkpoint.directory")));
     settings.checkpoint_every = deck.integer("checkpoint.every", settings.checkpoint_every, 0, largest_count);
     settings.keep = static_cast<int>(deck.integer("checkpoint.keep", settings.keep, 1, 1000000));
+    settings.keep_every = deck.integer("checkpoint.keep_every", settings.keep_every, 0, largest_count);
+    if (settings.keep_every > 0 &&
+        (settings.checkpoint_every == 0 || settings.keep_every % settings.checkpoint_every != 0))
+        throw InputError(fmt::format("{} is {}: checkpoints are written every {} steps; make it a multiple of that",
+                                     deck.place("checkpoint.keep_every"), settings.keep_every,
+                                     settings.checkpoint_every));
 
     settings.time_limit = deck.duration("run.time_limit", 0);
     settings.log_every = deck.integer("run.log_every", settings.log_every, 1, largest_count);

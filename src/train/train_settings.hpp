@@ -29,11 +29,13 @@ struct TrainSettings {
     double clip = 1.0;  ///< largest global gradient norm; 0: no clipping
     Precision precision = Precision::float32;
     std::int64_t batch_tokens = 4096;  ///< largest micro-batch of a rank
+    bool reproducible = false;         ///< the same bits for any number of ranks
 
     // [checkpoint]
     std::filesystem::path directory;
     std::int64_t checkpoint_every = 1000;  ///< steps; 0: at the end alone
     int keep = 3;                          ///< newest checkpoints that stay
+    std::int64_t keep_every = 0;           ///< steps; checkpoints of its multiples stay for good; 0: none
 
     // [run]
     double time_limit = 0;                     ///< seconds since the program's start; 0: none

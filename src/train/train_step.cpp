@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 namespace protalbert {
 
@@ -40,24 +41,26 @@ MicroBatchLimits micro_batch_limits(const TrainSettings& settings) {
     return limits;
 }
 
-StepWorkspace make_step_workspace(const Model& model, const MicroBatchLimits& limits,
+StepWorkspace make_step_workspace(const Model& model, const MicroBatchLimits& limits, bool reproducible,
                                   const Communicator& communicator) {
     return {.activations = make_training_workspace(model, limits.tokens, limits.sequences, limits.masked),
             .batch = {},
             .losses = DeviceMemory(*model.backend, 2 * sizeof(LossSums)),
             .squared_norm = DeviceMemory(*model.backend, sizeof(double)),
-            .reduction = GradientReduction(communicator)};
+            .reduction = GradientReduction(communicator),
+            .exact = reproducible ? std::optional(make_exact_sums(model)) : std::nullopt};
 }
 
 void sum_over_ranks(StepSums& sums, const Communicator& communicator) {
-    std::array<double*, 8> fields = {&sums.losses.masked_loss,
+    std::array<double*, 9> fields = {&sums.losses.masked_loss,
                                      &sums.losses.masked_correct,
                                      &sums.losses.sentence_loss,
                                      &sums.losses.sentence_correct,
                                      &sums.flops,
                                      &sums.not_finite,
                                      &sums.signals,
-                                     &sums.time_is_up};
+                                     &sums.time_is_up,
+                                     &sums.save_asked};
     std::array<double, fields.size()> values{};
     std::transform(fields.begin(), fields.end(), values.begin(), [](const double* field) { return *field; });
     communicator.sum(values.data(), static_cast<int>(values.size()));
@@ -74,7 +77,90 @@ LossTotals download_losses(const StepWorkspace& workspace, Backend& backend) {
             .sentence_correct = static_cast<double>(sums[1].correct)};
 }
 
+void add_losses(LossTotals& losses, const LossTotals& more) {
+    losses.masked_loss += more.masked_loss;
+    losses.masked_correct += more.masked_correct;
+    losses.sentence_loss += more.sentence_loss;
+    losses.sentence_correct += more.sentence_correct;
+}
+
+namespace {
+
+/// Factors of a sample's loss. From counts of the whole step, known before the backward pass: the gradients are final
+/// without another division.
+struct LossScales {
+    double masked, sentence;
+};
+LossScales loss_scales(const StepBatch& batch) {
+    return {1.0 / static_cast<double>(std::max<std::int64_t>(1, batch.global_masked)),
+            batch.global_sentences > 0 ? 1.0 / static_cast<double>(batch.global_sentences) : 0.0};
+}
+
+void run_micro_batch(TrainState& state, const PackedBatch& packed, const LossScales& scales, const GradientReady& ready,
+                     StepWorkspace& workspace) {
+    upload_batch(workspace.batch, packed, *state.model.backend, stream);
+    forward_backward(state.model, workspace.batch, *workspace.activations, state.gradients.as<float>(),
+                     workspace.step_losses(), scales.masked, scales.sentence, ready, stream);
+}
+
+/// One attempt at compute_exact_gradients: the sums over ranks stay in workspace.exact.
+LossTotals sum_exactly(TrainState& state, const StepBatch& batch, int bits, StepWorkspace& workspace) {
+    Backend& backend = *state.model.backend;
+    ExactSums& exact = *workspace.exact;
+    float* const gradients = state.gradients.as<float>();
+    backend.set_zero(gradients, float_bytes(state.model.layout), stream);
+    start_sums(exact, bits, backend, stream);
+    const GradientReady reduce = [&](std::int64_t offset, std::int64_t size) {
+        add_gradients(exact, gradients, offset, size, backend, stream);
+        backend.synchronize(stream);  // MPI reads the memory itself
+        workspace.reduction.start(exact.gradients.as<std::int64_t>() + offset, size);
+        workspace.reduction.progress();
+    };
+    const LossScales scales = loss_scales(batch);
+    LossTotals losses;
+    for (const PackedBatch& packed : batch.micro_batches) {
+        const bool last = &packed == &batch.micro_batches.back();
+        backend.set_zero(workspace.losses.data(), workspace.losses.bytes(), stream);
+        run_micro_batch(state, packed, scales, last ? reduce : GradientReady{}, workspace);
+        if (!last) add_gradients(exact, gradients, 0, state.model.layout.size, backend, stream);
+        add_losses(losses, round_for_sums(download_losses(workspace, backend)));
+    }
+    if (batch.micro_batches.empty()) announce_gradients(state.model, reduce);
+    workspace.reduction_wait += workspace.reduction.finish();
+    return losses;
+}
+
+LossTotals compute_exact_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& workspace) {
+    Backend& backend = *state.model.backend;
+    ExactSums& exact = *workspace.exact;
+    float* const gradients = state.gradients.as<float>();
+    LossTotals losses = sum_exactly(state, batch, usual_bits, workspace);
+    const auto largest = [&] {
+        float largest_here = 0;
+        backend.download(&largest_here, exact.largest.data(), sizeof largest_here, stream);
+        backend.synchronize(stream);
+        return workspace.reduction.maximum(largest_here);
+    };
+    const double magnitude = largest();
+    if (std::isfinite(magnitude)) {
+        const int bits = bits_for(magnitude, batch.global_micro_batches);
+        if (bits < exact.bits) losses = sum_exactly(state, batch, bits, workspace);
+    }
+    backend.from_fixed_point(gradients, exact.gradients.as<std::int64_t>(), exact.bits, state.model.layout.size,
+                             stream);
+    if (!std::isfinite(magnitude)) {
+        // A number that is none has no place in the sums: it comes back here, for the step to be skipped.
+        constexpr float none = std::numeric_limits<float>::quiet_NaN();
+        backend.upload(gradients + state.model.layout.parameters.front().offset, &none, sizeof none, stream);
+        backend.synchronize(stream);
+    }
+    return losses;
+}
+
+}  // namespace
+
 LossTotals compute_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& workspace) {
+    if (workspace.exact) return compute_exact_gradients(state, batch, workspace);
     Backend& backend = *state.model.backend;
     float* const gradients = state.gradients.as<float>();
     backend.set_zero(gradients, float_bytes(state.model.layout), stream);
@@ -85,14 +171,10 @@ LossTotals compute_gradients(TrainState& state, const StepBatch& batch, StepWork
         workspace.reduction.start(gradients + offset, size);
         workspace.reduction.progress();
     };
-    // Counts of the whole step, known before the backward pass: the gradients are final without another division.
-    const double masked_scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, batch.global_masked));
-    const double sentence_scale = batch.global_sentences > 0 ? 1.0 / static_cast<double>(batch.global_sentences) : 0.0;
+    const LossScales scales = loss_scales(batch);
     for (const PackedBatch& packed : batch.micro_batches) {
-        upload_batch(workspace.batch, packed, backend, stream);
         const bool last = &packed == &batch.micro_batches.back();
-        forward_backward(state.model, workspace.batch, *workspace.activations, gradients, workspace.step_losses(),
-                         masked_scale, sentence_scale, last ? reduce : GradientReady{}, stream);
+        run_micro_batch(state, packed, scales, last ? reduce : GradientReady{}, workspace);
     }
     if (batch.micro_batches.empty()) announce_gradients(state.model, reduce);
     workspace.reduction_wait += workspace.reduction.finish();

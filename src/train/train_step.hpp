@@ -2,11 +2,13 @@
 // One training step: gradients of all micro-batches, their sum over ranks, clipping and the optimiser's update.
 
 #include <cstdint>
+#include <optional>
 
 #include "comm/communicator.hpp"
 #include "comm/gradient_reduction.hpp"
 #include "data/batch_loader.hpp"
 #include "model/model.hpp"
+#include "train/exact_sums.hpp"
 #include "train/losses.hpp"
 #include "train/train_settings.hpp"
 
@@ -41,11 +43,13 @@ struct StepWorkspace {
     DeviceMemory losses;        ///< LossSums [2]: masked residues, sentences
     DeviceMemory squared_norm;  ///< double [1]
     GradientReduction reduction;
-    double reduction_wait = 0;  ///< seconds spent waiting for other ranks' gradients so far
+    double reduction_wait = 0;       ///< seconds spent waiting for other ranks' gradients so far
+    std::optional<ExactSums> exact;  ///< for reproducible runs
 
     StepLosses step_losses() const { return {losses.as<LossSums>(), losses.as<LossSums>() + 1}; }
 };
-StepWorkspace make_step_workspace(const Model& model, const MicroBatchLimits& limits, const Communicator& communicator);
+StepWorkspace make_step_workspace(const Model& model, const MicroBatchLimits& limits, bool reproducible,
+                                  const Communicator& communicator);
 
 /// What the ranks tell each other once a step.
 struct StepSums {
@@ -54,11 +58,13 @@ struct StepSums {
     double not_finite = 0;  ///< ranks whose gradient norm is not finite
     double signals = 0;     ///< ranks that caught a signal
     double time_is_up = 0;  ///< ranks whose time limit has come
+    double save_asked = 0;  ///< someone asks for a checkpoint: rank 0 alone looks
 };
 void sum_over_ranks(StepSums& sums, const Communicator& communicator);
 
 /// Gradients of the mean losses over the whole global batch, summed over ranks, in state.gradients. Collective: every
 /// rank starts the same sums in the same order, each as soon as its range is final in the last micro-batch.
+/// With a workspace for reproducible runs, a batch of one gives the same bits whatever the number of ranks.
 /// Returns this rank's loss totals.
 LossTotals compute_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& workspace);
 
@@ -69,6 +75,8 @@ double gradient_norm(const TrainState& state, StepWorkspace& workspace);
 void update_parameters(TrainState& state, const StepWorkspace& workspace, const TrainSettings& settings,
                        double learning_rate);
 
+/// Adds `more` field by field.
+void add_losses(LossTotals& losses, const LossTotals& more);
 /// Reads the sums of a device's losses.
 LossTotals download_losses(const StepWorkspace& workspace, Backend& backend);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <thread>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
@@ -26,6 +27,11 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 /// So many steps in a row that are not finite will not mend themselves: the run has diverged.
 constexpr int most_skipped_in_a_row = 10;
+/// A disk that has been full at so many intervals will not empty itself: from here on the run would only lose more.
+constexpr int most_failed_saves_in_a_row = 3;
+/// At a run's end there is no next interval: the next try comes after so many seconds. The grace of a batch system,
+/// 30 s, has room for all of them.
+constexpr double retry_seconds = 2;
 
 class Trainer {
   public:
@@ -36,8 +42,13 @@ class Trainer {
     StepMetrics step();
     void log_step(const StepMetrics& metrics);
     void validate_now();
-    /// Saves the state as that after `step` steps, unless it is there already.
-    void save(std::uint64_t step);
+    /// Saves the state as that after `step` steps, unless it is there already. Says so and returns false when that
+    /// fails.
+    bool save(std::uint64_t step);
+    /// Saves before the run ends, trying again until too many tries have failed in a row.
+    bool save_at_end(std::uint64_t step);
+    bool too_many_failed_saves() const { return failed_saves_in_a_row_ >= most_failed_saves_in_a_row; }
+    int end_unsaved();
     /// Before the steps skipped last, which a continued run repeats.
     std::uint64_t last_good_step() const { return state_.step - static_cast<std::uint64_t>(skipped_in_a_row_); }
     bool is_due(std::int64_t every) const { return every > 0 && state_.step % static_cast<std::uint64_t>(every) == 0; }
@@ -58,8 +69,9 @@ class Trainer {
     std::optional<Losses> last_validation_;
     std::optional<std::uint64_t> saved_step_;
     int skipped_in_a_row_ = 0;
-    bool signal_ = false, time_up_ = false;       // agreed by all ranks
-    double longest_step_ = 0, longest_save_ = 0;  // seconds
+    int failed_saves_in_a_row_ = 0;
+    bool signal_ = false, time_up_ = false, save_asked_ = false;  // agreed by all ranks
+    double longest_step_ = 0, longest_save_ = 0;                  // seconds
 };
 
 Trainer::Trainer(TrainState& state, const TrainRun& run)
@@ -68,12 +80,16 @@ Trainer::Trainer(TrainState& state, const TrainRun& run)
       settings_(run.settings),
       communicator_(run.communicator),
       cost_([&config = state.model.config](std::int64_t length) { return forward_flops(config, length); }),
-      workspace_(make_step_workspace(state.model, micro_batch_limits(settings_), communicator_)),
+      workspace_(
+          make_step_workspace(state.model, micro_batch_limits(settings_), settings_.reproducible, communicator_)),
       validation_(run.validation ? prepare_validation(*run.validation, settings_, cost_, communicator_) : Validation{}),
-      loader_(
-          run.corpus,
-          {.sample = settings_.sample, .global_batch = settings_.global_batch, .batch_tokens = settings_.batch_tokens},
-          cost_, communicator_) {
+      loader_(run.corpus,
+              {.sample = settings_.sample,
+               .global_batch = settings_.global_batch,
+               .batch_tokens = settings_.batch_tokens,
+               .blocks = {},
+               .reproducible = settings_.reproducible},
+              cost_, communicator_) {
     on_root(communicator_, [&] { metrics_.emplace(settings_.metrics, state_.step); });
 }
 
@@ -114,9 +130,11 @@ StepMetrics Trainer::step() {
     sums.not_finite = std::isfinite(norm) ? 0 : 1;
     sums.signals = caught_signal() ? 1 : 0;
     sums.time_is_up = time_is_up() ? 1 : 0;
+    sums.save_asked = communicator_.root() && take_save_request(settings_) ? 1 : 0;
     sum_over_ranks(sums, communicator_);
     signal_ = sums.signals > 0;
     time_up_ = sums.time_is_up > 0;
+    save_asked_ = save_asked_ || sums.save_asked > 0;
 
     StepMetrics metrics;
     metrics.step = state_.step;
@@ -178,16 +196,45 @@ void Trainer::validate_now() {
     if (metrics_) metrics_->write_validation(state_.step - 1, *last_validation_);
 }
 
-void Trainer::save(std::uint64_t step) {
-    if (saved_step_ == step) return;
+bool Trainer::save(std::uint64_t step) {
+    if (saved_step_ == step) return true;
     const auto start = Clock::now();
     const std::uint64_t samples =
         state_.samples - (state_.step - step) * static_cast<std::uint64_t>(settings_.global_batch);
-    const auto file = save_state(state_, step, samples, run_.deck, settings_, run_.corpus, communicator_);
-    saved_step_ = step;
+    if (metrics_) metrics_->sync();  // a checkpoint's past is in the metrics, whatever happens to the machine
+    const SaveResult result = save_state(state_, step, samples, run_.deck, settings_, run_.corpus, communicator_);
     const double seconds = seconds_since(start);
     longest_save_ = std::max(longest_save_, seconds);
-    log_information(fmt::format("saved {} ({:.2f} s)", file.string(), seconds));
+    if (result.problem.empty()) {
+        saved_step_ = step;
+        failed_saves_in_a_row_ = 0;
+        log_information(fmt::format("saved {} ({:.2f} s)", result.file.string(), seconds));
+        return true;
+    }
+    ++failed_saves_in_a_row_;
+    if (communicator_.root())
+        log_warning(
+            fmt::format("the state after step {} is not saved, failure {} of {} in a row: {}; older "
+                        "checkpoints are untouched",
+                        step, failed_saves_in_a_row_, most_failed_saves_in_a_row, result.problem));
+    return false;
+}
+
+bool Trainer::save_at_end(std::uint64_t step) {
+    while (!save(step)) {
+        if (too_many_failed_saves()) return false;
+        std::this_thread::sleep_for(std::chrono::duration<double>(retry_seconds));
+    }
+    return true;
+}
+
+int Trainer::end_unsaved() {
+    if (communicator_.root())
+        log_error(
+            fmt::format("{} saves in a row have failed: the run ends after step {} with what was saved before; "
+                        "make room in {} or mend it, then the same command continues from there",
+                        failed_saves_in_a_row_, state_.step, settings_.directory.string()));
+    return end(exit_failure);
 }
 
 int Trainer::end(int exit_code) {
@@ -202,7 +249,7 @@ int Trainer::run() {
         log_step(step());
         const bool last = state_.step == steps;
         if (skipped_in_a_row_ >= most_skipped_in_a_row) {
-            save(last_good_step());
+            if (!save_at_end(last_good_step())) return end_unsaved();
             if (communicator_.root())
                 log_error(
                     fmt::format("{} steps in a row were not finite: the run has diverged. The state before them is "
@@ -211,9 +258,14 @@ int Trainer::run() {
             return end(exit_failure);
         }
         if (!validation_.batches.empty() && (is_due(settings_.validate_every) || last)) validate_now();
-        if (last || (is_due(settings_.checkpoint_every) && skipped_in_a_row_ == 0)) save(state_.step);
-        if (!last && (signal_ || time_up_)) {
-            save(last_good_step());
+        const bool stopping = !last && (signal_ || time_up_);
+        if (last || stopping) {
+            if (!save_at_end(last ? state_.step : last_good_step())) return end_unsaved();
+        } else if (skipped_in_a_row_ == 0 && (is_due(settings_.checkpoint_every) || save_asked_)) {
+            save_asked_ = false;
+            if (!save(state_.step) && too_many_failed_saves()) return end_unsaved();
+        }
+        if (stopping) {
             log_information(fmt::format("stopped by {} after step {} of {}; the same command continues",
                                         signal_ ? "a signal" : "the time limit", state_.step, steps));
             return end(exit_stopped);

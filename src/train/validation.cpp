@@ -10,7 +10,9 @@ Validation prepare_validation(const Corpus& corpus, const TrainSettings& setting
     constexpr std::int64_t sequences_at_a_time = 4096;
     const LoaderSettings loader = {.sample = settings.sample,
                                    .global_batch = std::min(settings.validation_sequences, sequences_at_a_time),
-                                   .batch_tokens = settings.batch_tokens};
+                                   .batch_tokens = settings.batch_tokens,
+                                   .blocks = {},
+                                   .reproducible = settings.reproducible};
     Validation validation;
     validation.batches = BatchLoader::validation_batches(
         corpus, static_cast<std::uint64_t>(settings.validation_sequences), loader, cost, communicator);
@@ -24,15 +26,18 @@ Validation prepare_validation(const Corpus& corpus, const TrainSettings& setting
 Losses validate(const Validation& validation, const TrainState& state, StepWorkspace& workspace,
                 const Communicator& communicator) {
     Backend& backend = *state.model.backend;
+    StepSums sums;
     backend.set_zero(workspace.losses.data(), workspace.losses.bytes(), {});
     for (const StepBatch& batch : validation.batches) {
         for (const PackedBatch& packed : batch.micro_batches) {
             upload_batch(workspace.batch, packed, backend, {});
             evaluate(state.model, workspace.batch, *workspace.activations, workspace.step_losses(), {});
+            if (!workspace.exact) continue;
+            add_losses(sums.losses, round_for_sums(download_losses(workspace, backend)));
+            backend.set_zero(workspace.losses.data(), workspace.losses.bytes(), {});
         }
     }
-    StepSums sums;
-    sums.losses = download_losses(workspace, backend);
+    if (!workspace.exact) sums.losses = download_losses(workspace, backend);
     sum_over_ranks(sums, communicator);
     return mean_losses(sums.losses, validation.masked, validation.sentences);
 }

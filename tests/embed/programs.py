@@ -274,16 +274,17 @@ class Embed(unittest.TestCase):
 
     @staticmethod
     def batches_done(path):
-        """Finished batches of an unfinished file, from the table behind HDF5's end."""
+        """Finished batches of an unfinished file, from the table behind HDF5's end and the seal."""
         try:
             with open(path, "rb") as file:
-                file.seek(-64, os.SEEK_END)
+                file.seek(-80, os.SEEK_END)
                 footer = file.read()
                 if footer[-16:] != b"protalbert part\0":
                     return 0
                 table, batches = numpy.frombuffer(footer[:16], numpy.uint64)
                 file.seek(int(table))
-                return int((numpy.frombuffer(file.read(8 * int(batches)), numpy.uint64) > 0).sum())
+                entries = numpy.frombuffer(file.read(16 * int(batches)), numpy.uint64)
+                return int((entries[::2] > 0).sum())  # each a value and its check
         except OSError:
             return 0
 

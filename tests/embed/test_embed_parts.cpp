@@ -9,10 +9,10 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "base/positioned_file.hpp"
 #include "base/random.hpp"
 #include "embed/output.hpp"
 #include "embed/plan.hpp"
-#include "embed/positioned_file.hpp"
 #include "embed/proteins.hpp"
 #include "embed/rank_news.hpp"
 #include "embed/share.hpp"

@@ -238,6 +238,7 @@ TEST_F(Checkpoint, ListsResolvesAndPrunes) {
     EXPECT_TRUE(list_checkpoints(folder / "absent").empty());
     EXPECT_NE(message_of([&] { resolve_checkpoint(folder); }).find("no checkpoint"), std::string::npos);
     EXPECT_NE(message_of([&] { resolve_checkpoint(folder / "absent"); }).find("absent"), std::string::npos);
+    world.barrier();
     if (world.root())
         for (const char* name : {"step_00000002.h5", "step_00000010.h5", "step_100000000.h5", "step_00000099.h5.part",
                                  "step_x.h5", "step_.h5", "step_00000011.h5.old", "notes.part", "metrics.jsonl"})
@@ -252,6 +253,16 @@ TEST_F(Checkpoint, ListsResolvesAndPrunes) {
     if (world.root()) prune_checkpoints(folder, 2);
     world.barrier();
     EXPECT_EQ(list_checkpoints(folder), (std::vector<fs::path>{expected[0], expected[1]}));
+    world.barrier();
+    if (world.root()) {
+        for (const char* name : {"step_00000020.h5", "step_00000025.h5", "step_00000030.h5"})
+            std::ofstream(folder / name) << "x";
+        prune_checkpoints(folder, 1, 10);  // 10, 20, 30 and the newest stay
+    }
+    world.barrier();
+    EXPECT_EQ(list_checkpoints(folder),
+              (std::vector<fs::path>{expected[0], folder / "step_00000030.h5", folder / "step_00000020.h5",
+                                     folder / "step_00000010.h5"}));
     EXPECT_FALSE(fs::exists(folder / "step_00000099.h5.part"));
     EXPECT_TRUE(fs::exists(folder / "notes.part"));
     EXPECT_TRUE(fs::exists(folder / "step_x.h5"));

@@ -58,6 +58,16 @@ TEST(Deck, ReadsValuesAndDefaults) {
     EXPECT_EQ(deck.place("model.heads"), "demo.toml: model.heads");
 }
 
+TEST(Deck, TellsWhatChanges) {
+    const Deck before = Deck::parse("[train]\nsteps = 10\nclip = 1.0\n[run]\nmetrics = \"a\"\n", "before");
+    const Deck after = Deck::parse("[run]\nmetrics = \"b\"\n[train]\nclip = 1.0\nwarmup = 2\n", "after");
+    std::string text;
+    for (const DeckChange& change : deck_changes(before, after))
+        text += change.key + ":" + change.before + ">" + change.after + ";";
+    EXPECT_EQ(text, "run.metrics:'a'>'b';train.steps:10>;train.warmup:>2;");
+    EXPECT_TRUE(deck_changes(before, Deck::parse(before.canonical(), "again")).empty());
+}
+
 TEST(Deck, RefusesUnknownKeysWithTheNearest) {
     const auto refuse = [](const std::string& text) {
         return message_of([&] {

@@ -64,7 +64,6 @@ refused_deck("a value out of range", "data.masked_fraction", data_masked_fractio
 refused_deck("samples beyond the position table", "data.max_length", data_max_length=500)
 refused_deck("heads that do not divide", "model.hidden", model_heads=3)
 refused_deck("bfloat16 on a CPU", "bfloat16", train_precision="bfloat16")
-refused_deck("reproducible", "train.reproducible", train_reproducible=True)
 refused_deck("a corpus that is missing", "data.corpus: corpus nowhere.h5", data_corpus="nowhere.h5")
 refused_deck("a validation corpus that is missing", "data.validation: corpus nowhere.h5", data_validation="nowhere.h5")
 refused_deck("a corpus that is none", "proteins.fasta", data_corpus="proteins.fasta")

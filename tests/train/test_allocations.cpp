@@ -57,7 +57,7 @@ TEST(Allocations, NoneAfterTheFirstStep) {
         settings.global_batch = 64;
         TinyRun run(settings, tiny_config(), file, world);
         run.begin();
-        StepWorkspace workspace = make_step_workspace(run.state.model, micro_batch_limits(settings), world);
+        StepWorkspace workspace = make_step_workspace(run.state.model, micro_batch_limits(settings), false, world);
         const LoaderSettings loader{
             .sample = settings.sample, .global_batch = settings.global_batch, .batch_tokens = settings.batch_tokens};
         const std::vector<StepBatch> batches = BatchLoader::validation_batches(

@@ -126,7 +126,6 @@ TEST(TrainSettings, MistakesNameTheKey) {
     expect(corpus + "data.masked_fraction = 1.5", "data.masked_fraction");
     expect(corpus + "data.objective = 'soq'", "data.objective");
     expect(corpus + "run.time_limit = 'soon'", "run.time_limit");
-    expect(corpus + "train.reproducible = true", "train.reproducible");
     expect(corpus + "checkpoint.directory = ''", "checkpoint.directory");
 }
 
