@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "base/error.hpp"
+#include "base/signals.hpp"
 #include "comm/program.hpp"
 #include "embed/embed.hpp"
 
@@ -105,6 +106,8 @@ int run(int argc, char** argv, const Communicator& communicator) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    // Before MPI starts: one rank that a signal ended there would leave the others waiting.
+    protalbert::catch_signals();
     return protalbert::run_program(
         argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
 }

@@ -62,6 +62,8 @@ void add_options(CLI::App& app, Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    // Before MPI starts: one rank that a signal ended there would leave the others waiting.
+    catch_signals();
     return run_program(argc, argv, [&](const Communicator& communicator) -> int {
         // 1. What is wanted.
         CLI::App app("Makes a corpus in random order from protein sequences. Run it alone or under mpirun.",
@@ -76,7 +78,6 @@ int main(int argc, char** argv) {
             options.vocabulary.empty() ? default_vocabulary() : read_vocabulary(options.vocabulary);
 
         // 3. Two passes over the sequences, ended without leftovers by a signal.
-        catch_signals();
         const CorpusSummary summary = write_corpus(options.settings, communicator);
 
         // 4. What came of it.

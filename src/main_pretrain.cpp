@@ -115,8 +115,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
     prepare_directory(state, settings, communicator);
     report_start(start, state, settings);
 
-    // 5. Training; from here on a signal asks to save and stop.
-    catch_signals();
+    // 5. Training.
     return train(state, {.settings = settings,
                          .deck = deck.canonical(),
                          .corpus = corpus,
@@ -129,6 +128,9 @@ int run(int argc, char** argv, const Communicator& communicator) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    // First of all: one rank that a signal ended while MPI starts would leave the others waiting. What came before the
+    // first step stops the run after it, with its state saved.
+    protalbert::catch_signals();
     return protalbert::run_program(
         argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
 }

@@ -131,7 +131,6 @@ std::int64_t default_batch_tokens(const ModelConfig& config, const std::string& 
 
 int embed_proteins(const EmbedOptions& options, const Communicator& communicator) {
     const auto start = Clock::now();
-    catch_signals();
 
     // 1. The model: configuration and vocabulary of the checkpoint, on a device.
     const WeightSource source = open_weights(options.checkpoint, communicator);
