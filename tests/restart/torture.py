@@ -75,10 +75,12 @@ def end_somehow(job, moment, parts, figures):
         figures.inside_save += code != 0 and inside
         figures.slowest_end = max(figures.slowest_end, time.monotonic() - begin)
     else:
-        # Before training (embedding: the program itself) begins, a signal simply ends the program.
+        # A signal just after the last step comes too late to stop anything.
         figures.stops += code != 0
     if way == "one" and job.launched and code != 0:
-        if "signal 9" not in job.text() and "Killed" not in job.text():
+        # mpirun's words; of a rank that had not reported to it yet it knows the exit code alone.
+        words = "signal 9", "Killed", "a non-zero exit code. Per user-direction, the job has been aborted"
+        if not any(word in job.text() for word in words):
             check(False, f"a message says that a rank was killed:\n{job.text()}")
     return True
 
