@@ -11,7 +11,10 @@ static float add_fixed_point_piece(std::int64_t* sums, float* values, double sca
         largest = magnitude > largest ? magnitude : largest;
         const double scaled = static_cast<double>(value) * scale;
         const double inside = __builtin_fabs(scaled) < fixed_point_limit ? scaled : 0.0;
-        sums[i] += static_cast<std::int64_t>(inside + (inside < 0 ? -0.5 : 0.5));
+        // Unsigned, since sums that are too large must wrap without harm: the caller learns of them by the largest
+        // value.
+        const auto rounded = static_cast<std::int64_t>(inside + (inside < 0 ? -0.5 : 0.5));
+        sums[i] = static_cast<std::int64_t>(static_cast<std::uint64_t>(sums[i]) + static_cast<std::uint64_t>(rounded));
         values[i] = 0;
     }
     return largest;
