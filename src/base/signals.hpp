@@ -1,9 +1,9 @@
 #pragma once
-// SIGTERM, SIGINT and SIGUSR1 ask the program to save and stop; the handler only sets a flag.
+// SIGTERM, SIGINT and SIGUSR1 ask the program to save and stop; a thread of their own only remembers them.
 
 namespace protalbert {
 
-/// Installs the handlers; call once, before threads start.
+/// From now on they are remembered; call once, before any other thread starts.
 void catch_signals();
 /// The signal that came, 0 for none. This process only: ranks must agree before they act on it.
 int caught_signal();
