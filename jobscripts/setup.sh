@@ -72,6 +72,8 @@ python3-pip          module python
 test_packages='
 libgtest-dev         spack install googletest
 clang-format         spack install llvm
+slurm-wlm            part of a cluster; without it the test of the job scripts is skipped
+munge                part of a cluster, as slurm-wlm
 python3-numpy        pip install numpy
 python3-h5py         pip install h5py
 '
