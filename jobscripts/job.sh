@@ -3,7 +3,7 @@
 #   home      this repository
 #   options   the words of PROTALBERT_OPTIONS, for the program
 #   launch    srun with the machine's options
-# and defines check_program, stop_before_limit and end_job.
+# and defines check_program, seconds_left, stop_before_limit and end_job.
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 2; }
 say() { printf '[%s %s] %s\n' "${SLURM_JOB_NAME:-job}" "$(date '+%F %T')" "$*"; }
@@ -51,18 +51,24 @@ check_program() {
     [ -x "$BUILD/$1" ] || fail "there is no program $BUILD/$1; build it with jobscripts/setup.sh, or set BUILD to its folder"
 }
 
-# The training program knows how long its steps and saves take, and stops in time when it knows the limit: the second
-# net beside Slurm's signal, for steps longer than the signal is early. stop_before_limit SECONDS keeps that many
-# seconds free, and leaves jobs to the signal that are hardly longer or have no limit.
-stop_before_limit() {
-    local left days=0 hours=0 minutes seconds
-    left=$(squeue --noheader --jobs="$own_id" --format=%L 2>/dev/null | tr -d ' ') || return 0
-    [[ $left =~ ^[0-9:-]+$ ]] || return 0
+# Seconds until the job's time limit; a day where there is none.
+seconds_left() {
+    local left days=0 hours=0
+    left=$(squeue --noheader --jobs="$own_id" --format=%L 2>/dev/null | tr -d ' ') || left=''
+    [[ $left =~ ^[0-9:-]+$ ]] || { echo 86400; return; }
     if [[ $left == *-* ]]; then days=${left%%-*} left=${left#*-}; fi
     if [[ $left == *:*:* ]]; then hours=${left%%:*} left=${left#*:}; fi
-    minutes=${left%%:*} seconds=${left##*:}
-    seconds=$((((10#$days * 24 + 10#$hours) * 60 + 10#$minutes) * 60 + 10#$seconds - $1))
-    [ "$seconds" -lt "$1" ] || options=(--set "run.time_limit=$seconds" "${options[@]}")
+    echo $((((10#$days * 24 + 10#$hours) * 60 + 10#${left%%:*}) * 60 + 10#${left##*:}))
+}
+
+# stop_before_limit SECONDS: the training program knows how long its steps and saves take, and when it knows the limit,
+# too, it stops in time without a signal, however long its steps are. Jobs hardly longer than that are left to the signal.
+stop_before_limit() {
+    local seconds=$(($(seconds_left) - $1))
+    [ "$seconds" -ge "$1" ] || return 0
+    say "the run will stop by itself within $seconds s"
+    # In front, so that PROTALBERT_OPTIONS has the last word.
+    options=(--set "run.time_limit=$seconds" "${options[@]}")
 }
 
 # end_job CODE: exit code 75 is work saved and unfinished: the job goes back into the queue, and its next start goes on.

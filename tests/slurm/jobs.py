@@ -5,14 +5,13 @@ import gzip
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 
 from cluster import CannotStart, Cluster, output
-from pretrain import build, check, clean, finish, metrics, prepare, run, write_deck, write_proteins
+from pretrain import build, check, clean, failures, finish, metrics, prepare, run, write_deck, write_proteins
 
 repository = pathlib.Path(__file__).resolve().parents[2]
 STEPS = 200
@@ -69,8 +68,8 @@ def ranks_of(deck):
 
 
 def signals_sent():
-    """SIGUSR1 by Slurm's daemons so far."""
-    return sum(len(re.findall(r"signal 10\b", text(f"slurmd.node{node}.log"))) for node in (1, 2))
+    """SIGUSR1 from Slurm so far, counted once a node."""
+    return sum(len(re.findall(r"Sent signal 10 to", text(f"slurmd.node{node}.log"))) for node in (1, 2))
 
 
 def steps(folder):
@@ -120,7 +119,7 @@ def test_phases():
 
 def test_failures():
     write_deck("bad.toml", train_stepz=1)
-    bad = submit("phase1.slurm", "--time=5", "--job-name=bad", DECK="bad.toml")
+    bad = submit("phase1.slurm", "--time=2-01:00:00", "--job-name=bad", DECK="bad.toml")
     unknown = submit("phase1.slurm", "--time=5", "--job-name=unknown", machine="nowhere")
     no_pmix = submit("phase1.slurm", "--time=5", "--job-name=no_pmix", machine="./no_pmix.profile")
     for number, name, message in ((bad, "bad", "train.stepz"), (unknown, "unknown", "MACHINE=nowhere"),
@@ -130,6 +129,8 @@ def test_failures():
         check(known["JobState"] == "FAILED" and known["ExitCode"] == "2:0" and known["Restarts"] == "0",
               f"job {name} fails with 2 and is not started again")
         check(text(f"{name}.{number}.log").count(message) == 1, f"its log says why: {message}")
+    told = re.search(r"stop by itself within (\d+) s", text(f"bad.{bad}.log"))
+    check(told and 0 <= 49 * 3600 - 300 - int(told[1]) < 60, "a long job's program is told its time limit")
 
 
 def test_cancelled():
@@ -143,7 +144,7 @@ def test_cancelled():
 
 
 def test_array():
-    """Each task's program is stopped once, in the middle of its files."""
+    """Each task's program is stopped once; then the same folder with more files, under a limit too short for it."""
     folder = pathlib.Path("proteins")
     folder.mkdir()
     for number in range(4):
@@ -153,9 +154,13 @@ def test_array():
     programs = pathlib.Path("stopped_once")
     programs.mkdir()
     (programs / "protalbert_embed").write_text(f"""#!/usr/bin/env bash
-# Stops once for each task, on its second file or its only one.
+# Stops once for each task, on its second file or its only one; the second task's before it listens to signals.
 marker=stopped_once/$SLURM_ARRAY_TASK_ID
-if [ ! -e $marker ] && {{ [[ $* == *part[34]* ]] || [ $SLURM_ARRAY_TASK_ID = 3 ]; }}; then touch $marker; exit 75; fi
+if [ ! -e $marker ] && [[ $* =~ part[234]\\.fa ]]; then
+    touch $marker
+    [ $SLURM_ARRAY_TASK_ID = 2 ] || exit 75
+    kill -USR1 $$
+fi
 exec {build}/protalbert_embed "$@"
 """)
     (programs / "protalbert_embed").chmod(0o755)
@@ -168,19 +173,22 @@ exec {build}/protalbert_embed "$@"
     check(sorted(path.name for path in pathlib.Path("vectors").iterdir()) ==
           ["part0.fasta.h5", "part1.fasta.h5", "part2.fasta.h5", "part3.fasta.h5", "part4.faa.gz.h5"],
           "every file has its vectors")
-    check("nothing to do" in text(f"embed.{number}_1.log"), "a finished output is left alone")
+    log = text(f"embed.{number}_1.log")
+    check(log.count("file 1 of 5") == 1 and log.count("file 4 of 5") == 2, "a restart begins with the file that was stopped")
 
     before = {path.name: path.stat().st_mtime_ns for path in pathlib.Path("vectors").iterdir()}
-    (folder / "part5.fasta").write_text(">empty name\nMK1L\n")
+    (folder / "part5.fasta").write_text(">bad\nMK1L\n")
     write_proteins(folder / "part6.fasta", 3, 10, 60, seed=6)
-    number = submit("embed.slurm", "--array=0", "--nodes=1", "--time=5", CHECKPOINT="whole", INPUT="proteins",
-                    OUTPUT="vectors", PROTALBERT_OPTIONS="--residues none")
+    number = submit("embed.slurm", "--array=0", "--nodes=1", "--time=1", CHECKPOINT="whole", INPUT="proteins",
+                    OUTPUT="vectors", PROTALBERT_OPTIONS="--residues none --invalid error --too-long skip")
     wait("the end of the second array", lambda: ended(f"{number}_0"))
-    known = job(f"{number}_0")
-    check(known["JobState"] == "FAILED" and known["ExitCode"] == "2:0" and known["Restarts"] == "0",
-          "a task with a bad file fails and is not started again")
-    check("part5.fasta failed with exit code 2" in text(f"embed.{number}_0.log"), "its log names the file")
-    check(pathlib.Path("vectors/part6.fasta.h5").exists(), "the files after it are embedded")
+    known, log = job(f"{number}_0"), text(f"embed.{number}_0.log")
+    check(known["Restarts"] == "1" and "nothing to do" in log, "near the limit no file is begun; the next start goes on")
+    check(known["JobState"] == "FAILED" and known["ExitCode"] == "2:0", "a task with a bad file fails and stays ended")
+    check("part5.fasta failed with exit code 2" in log, "its log names the file")
+    check(pathlib.Path("vectors/part6.fasta.h5").exists(), "the file after it is embedded")
+    check(all(pathlib.Path("vectors", name).stat().st_mtime_ns == time for name, time in before.items()),
+          "finished outputs are left alone")
 
 
 def test_machine_files():
@@ -216,6 +224,6 @@ try:
         test_array()
 except CannotStart as reason:
     print(f"skipped: the job scripts under Slurm. {reason}")
-    if not check.__globals__["failures"]:
+    if not failures:
         sys.exit(77)
 finish()
