@@ -88,7 +88,7 @@ def hold_until_the_limit(deck, folder):
     ranks = ranks_of(deck)
     for rank in ranks:
         os.kill(rank, signal.SIGSTOP)
-    wait("Slurm's signal ahead of the time limit", lambda: signals_sent() >= sent + 2, 60)
+    wait("Slurm's signal ahead of the time limit", lambda: signals_sent() > sent, 60)
     for rank in ranks:
         os.kill(rank, signal.SIGCONT)
     return steps(folder)
@@ -96,7 +96,8 @@ def hold_until_the_limit(deck, folder):
 
 def test_phases():
     deck = pathlib.Path("phase1.toml").resolve()
-    first = submit("phase1.slurm", "--time=1", "--signal=USR1@25", DECK=str(deck))
+    # One node: ranks that talk by TCP and are held like this have been seen with damaged memory afterwards.
+    first = submit("phase1.slurm", "--nodes=1", "--ntasks-per-node=2", "--time=1", "--signal=USR1@25", DECK=str(deck))
     second = submit("phase2.slurm", "--time=5", f"--dependency=afterok:{first}", machine="cpu_cluster",
                     DECK="phase2.toml")
     stops = []
