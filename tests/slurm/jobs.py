@@ -33,7 +33,7 @@ def job(number):
     return dict(re.findall(r"(\w+)=(\S*)", output("scontrol", "show", "job", "--oneliner", number)))
 
 
-def wait(what, condition, seconds=90):
+def wait(what, condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -98,7 +98,7 @@ def test_phases():
     deck = pathlib.Path("phase1.toml").resolve()
     # One node: ranks that talk by TCP and are held like this have been seen with damaged memory afterwards.
     first = submit("phase1.slurm", "--nodes=1", "--ntasks-per-node=2", "--time=1", "--signal=USR1@25", DECK=str(deck))
-    second = submit("phase2.slurm", "--time=5", f"--dependency=afterok:{first}", machine="cpu_cluster",
+    second = submit("phase2.slurm", "--time=30", f"--dependency=afterok:{first}", machine="cpu_cluster",
                     DECK="phase2.toml")
     stops = []
     for restart in (1, 2):
@@ -121,8 +121,8 @@ def test_phases():
 def test_failures():
     write_deck("bad.toml", train_stepz=1)
     bad = submit("phase1.slurm", "--time=2-01:00:00", "--job-name=bad", DECK="bad.toml")
-    unknown = submit("phase1.slurm", "--time=5", "--job-name=unknown", machine="nowhere")
-    no_pmix = submit("phase1.slurm", "--time=5", "--job-name=no_pmix", machine="./no_pmix.profile")
+    unknown = submit("phase1.slurm", "--time=30", "--job-name=unknown", machine="nowhere")
+    no_pmix = submit("phase1.slurm", "--time=30", "--job-name=no_pmix", machine="./no_pmix.profile")
     for number, name, message in ((bad, "bad", "train.stepz"), (unknown, "unknown", "MACHINE=nowhere"),
                                   (no_pmix, "no_pmix", "cannot start MPI programs by --mpi=pmix_v99")):
         wait(f"the end of job {name}", lambda: ended(number))
@@ -136,7 +136,7 @@ def test_failures():
 
 def test_cancelled():
     deck = pathlib.Path("long.toml").resolve()
-    number = submit("phase1.slurm", "--time=5", "--job-name=long", DECK=str(deck))
+    number = submit("phase1.slurm", "--time=30", "--job-name=long", DECK=str(deck))
     wait("steps of the long run", lambda: steps("long") >= 3)
     subprocess.run(["scancel", number], check=True)
     wait("the end of the long run", lambda: ended(number) and not ranks_of(deck))
@@ -165,7 +165,7 @@ fi
 exec {build}/protalbert_embed "$@"
 """)
     (programs / "protalbert_embed").chmod(0o755)
-    number = submit("embed.slurm", "--array=1-3", "--nodes=1", "--time=5", CHECKPOINT="whole", INPUT="proteins",
+    number = submit("embed.slurm", "--array=1-3", "--nodes=1", "--time=30", CHECKPOINT="whole", INPUT="proteins",
                     OUTPUT="vectors", BUILD=str(programs.resolve()))
     tasks = [f"{number}_{task}" for task in (1, 2, 3)]
     wait("the end of the array", lambda: all(ended(task) for task in tasks))
