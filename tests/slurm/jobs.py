@@ -204,6 +204,7 @@ def test_machine_files():
         check("Last tested: " in profile or "Not yet run on this machine" in profile, f"{name}.profile says when it ran last")
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("FAILED: stopped by a signal"))  # not without ending the daemons
 clean()
 test_machine_files()
 write_proteins("proteins.fasta", 300, 10, 120)
