@@ -1,0 +1,24 @@
+# shellcheck shell=bash disable=SC2034
+# A cluster of GPU nodes: four NVIDIA GPUs and 64 cores a node here; change the numbers to yours.
+#   sbatch --account=A --partition=P --nodes=16 --gpus-per-node=4 --ntasks-per-node=4 --cpus-per-task=16 jobscripts/phase1.slurm
+# Not yet run on this machine, and not of use yet: this version computes on CPUs alone, and --device cuda ends with an
+# error that says so. The settings are those that large centres recommend.
+
+# Modules: the ones with which jobscripts/setup.sh built, for example
+# module purge
+# module load gcc/13 cuda/12 nccl openmpi/5 hdf5-parallel/1.14
+
+# One rank a GPU. Every rank sees all GPUs of its node and takes one by its local rank: GPUs hidden from each other
+# (--gpus-per-task, CUDA_VISIBLE_DEVICES for each rank) cannot exchange memory directly. Slurm 24.05 and newer may need
+# --tres-bind=gres/gpu:none in place of --gpu-bind=none.
+srun_options+=(--cpu-bind=cores --gpu-bind=none)
+export OMP_PROC_BIND=close OMP_PLACES=cores
+# Cray's MPI takes the network card beside the GPU.
+export MPICH_OFI_NIC_POLICY=GPU
+
+# Once there is a GPU backend:
+# options+=(--device cuda --set train.precision=bfloat16)    # phase1.slurm, phase2.slurm
+# options+=(--device cuda --precision bfloat16)              # embed.slurm
+
+# Open MPI starts by PMIx; MPICH and Intel MPI by pmi2; Cray's by cray_shasta. `srun --mpi=list` tells what Slurm has.
+MPI_TYPE=pmix
