@@ -1,6 +1,7 @@
 """A Slurm cluster on this machine: munged, slurmctld and a slurmd for each node name, with their own ports and state."""
 
 import ctypes
+import fcntl
 import getpass
 import os
 import pathlib
@@ -64,8 +65,37 @@ def end_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
+PREFIX = "protalbert_slurm_"
+
+
+def end_processes(state):
+    """Kills what belongs to the cluster of this state folder: daemons, job steps and jobs all have its configuration in
+    their environment. Steps outlive their slurmd."""
+    mark = f"SLURM_CONF={state}/slurm.conf".encode()
+    for place in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if int(place.name) != os.getpid() and mark in (place / "environ").read_bytes().split(b"\0"):
+                os.kill(int(place.name), signal.SIGKILL)
+        except OSError:  # ended meanwhile, or another user's
+            pass
+
+
+def clear_aborted():
+    """Ends what tests left that were killed: nobody holds the lock of their state folders any more."""
+    for state in pathlib.Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+        try:
+            lock = open(state / "lock")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # a running test's, or one that is just being made
+            continue
+        end_processes(state)
+        shutil.rmtree(state, ignore_errors=True)
+
+
 class Cluster:
     """with Cluster(nodes=2) as cluster: Slurm's commands work in there. Logs are in the working folder."""
+
+    STARTS = 3  # another program may take a port between its choice and its use
 
     def __init__(self, nodes):
         self.names = [f"node{number + 1}" for number in range(nodes)]
@@ -76,14 +106,22 @@ class Cluster:
         missing = [name for name in PROGRAMS if not shutil.which(name)]
         if missing:
             raise CannotStart(f"there is no {', '.join(missing)}: apt install slurm-wlm munge")
-        # Here, because the path of a socket may have 107 letters.
-        self.state = pathlib.Path(tempfile.mkdtemp(prefix="protalbert_slurm_"))
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+        clear_aborted()
+        for number in range(1, self.STARTS + 1):
+            # Not in the working folder, because the path of a socket may have 107 letters.
+            self.state = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX))
+            self.lock = open(self.state / "lock", "w")
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
+            try:
+                self.start()
+                return self
+            except CannotStart:
+                self.stop()
+                if number == self.STARTS:
+                    raise
+            except BaseException:
+                self.stop()
+                raise
 
     def __exit__(self, *_):
         self.stop()
@@ -148,7 +186,10 @@ class Cluster:
                 daemon.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 daemon.kill()
+        self.daemons = []
+        end_processes(self.state)
         shutil.rmtree(self.state, ignore_errors=True)
+        self.lock.close()
 
 
 def output(*command):

@@ -96,8 +96,7 @@ def hold_until_the_limit(deck, folder):
 
 def test_phases():
     deck = pathlib.Path("phase1.toml").resolve()
-    # One node: a signal to ranks that talk by TCP can damage their memory, a fault of its own that is not sought here.
-    first = submit("phase1.slurm", "--nodes=1", "--ntasks-per-node=2", "--time=1", "--signal=USR1@25", DECK=str(deck))
+    first = submit("phase1.slurm", "--time=1", "--signal=USR1@25", DECK=str(deck))
     second = submit("phase2.slurm", "--time=30", f"--dependency=afterok:{first}", machine="cpu_cluster",
                     DECK="phase2.toml")
     stops = []
