@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "base/error.hpp"
+#include "base/timeline.hpp"
 #include "comm/program.hpp"
 #include "data/epoch_order.hpp"
 #include "data/step_assembly.hpp"
@@ -114,6 +115,7 @@ struct BatchLoader::State {
     }
 
     void prepare(std::uint64_t step) {
+        const Span span(Lane::data, "next batch");
         const auto start = std::chrono::steady_clock::now();
         const auto runs = runs_of_step(order, step, static_cast<std::uint64_t>(settings.global_batch));
         // Windows that are used up go before others come.
