@@ -141,6 +141,8 @@ class Cluster:
         lines += "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
         configuration = self.state / "slurm.conf"
         configuration.write_text(lines)
+        # Nothing here uses cgroups, but slurmd looks for them unless told which, and a chroot has none.
+        (self.state / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         os.environ["SLURM_CONF"] = str(configuration)
 
         self.launch("munged", "--foreground", f"--key-file={key}", f"--socket={self.state}/munge.socket",
@@ -157,17 +159,21 @@ class Cluster:
             raise CannotStart(f"srun starts nothing: {error.stderr}") from error
 
     def launch(self, *command, log=None):
-        with open(f"{log or command[0]}.out", "w") as file:
+        log = pathlib.Path(f"{log or command[0]}.out").resolve()
+        with open(log, "w") as file:
             self.daemons.append(subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL,
                                                  preexec_fn=end_with_parent))
+        self.daemons[-1].log = log
 
     def wait(self, what, condition, seconds=20):
         end = time.monotonic() + seconds
         while not condition():
-            dead = [daemon.args[0] for daemon in self.daemons if daemon.poll() is not None]
-            if dead or time.monotonic() > end:
-                raise CannotStart(f"{what} did not start{': ended: ' if dead else ''}{', '.join(dead)}; "
-                                  f"the logs are in {pathlib.Path.cwd()}")
+            for daemon in self.daemons:
+                if daemon.poll() is not None:
+                    raise CannotStart(f"{daemon.args[0]} ended; the last of {daemon.log}:\n" +
+                                      "\n".join(daemon.log.read_text().splitlines()[-5:]))
+            if time.monotonic() > end:
+                raise CannotStart(f"{what} did not start in {seconds} s; the logs are in {pathlib.Path.cwd()}")
             time.sleep(0.1)
 
     def stop(self):
