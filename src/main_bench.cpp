@@ -53,12 +53,9 @@ int run(int argc, char** argv, const Communicator& communicator) {
         if (!file.flush()) throw Error("cannot write " + json + "; choose another place with --json");
     }
     // The last line, for jobscripts/scaling_report.py and others like it.
-    nlohmann::ordered_json line = {{"benchmark", name},
-                                   {"figure", bench.figure.name},
-                                   {"value", bench.figure.value},
-                                   {"unit", bench.figure.unit},
-                                   {"ranks", communicator.ranks()},
-                                   {"threads", threads_for_rank(communicator)}};
+    nlohmann::ordered_json line = {
+        {"benchmark", name},         {"figure", bench.figure.name},   {"value", bench.figure.value},
+        {"unit", bench.figure.unit}, {"ranks", communicator.ranks()}, {"threads", threads_for_rank(communicator)}};
     line.update(bench.figure.details);
     log_information("figure-of-merit " + line.dump());
     return exit_done;

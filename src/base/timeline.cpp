@@ -86,14 +86,18 @@ std::string events(int rank, const std::string& name) {
     std::array<Rows, lane_names.size()> rows;
     for (const Event& event : sorted) {
         const auto lane = static_cast<std::size_t>(event.lane);
-        fmt::format_to(out, ",\n" R"({{"ph":"X","name":"{}","cat":"{}","pid":{},"tid":{},"ts":{:.3f},"dur":{:.3f}}})",
+        fmt::format_to(out,
+                       ",\n"
+                       R"({{"ph":"X","name":"{}","cat":"{}","pid":{},"tid":{},"ts":{:.3f},"dur":{:.3f}}})",
                        event.name, lane_names[lane], rank,
                        static_cast<int>(lane) * rows_per_lane + rows[lane].row_for(event), event.begin,
                        event.end - event.begin);
     }
     for (std::size_t lane = 0; lane < lane_names.size(); ++lane)
         for (int row = 0; row < rows[lane].count(); ++row)
-            fmt::format_to(out, ",\n" R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":"{}"}}}})",
+            fmt::format_to(out,
+                           ",\n"
+                           R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":"{}"}}}})",
                            rank, static_cast<int>(lane) * rows_per_lane + row, lane_names[lane]);
     return text;
 }

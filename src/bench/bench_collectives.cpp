@@ -1,5 +1,5 @@
-// protalbert_bench collectives: what training asks of the network. The gradient's ranges summed over ranks, the exchange
-// of a step's residues, a step's small sum, and pairs of ranks, which show whose link is slow.
+// protalbert_bench collectives: what training asks of the network. The gradient's ranges summed over ranks, the
+// exchange of a step's residues, a step's small sum, and pairs of ranks, which show whose link is slow.
 
 #include <fmt/format.h>
 #include <mpi.h>
@@ -48,7 +48,8 @@ double time_of(int repeats, const Communicator& communicator, const std::functio
         communicator.barrier();
         const auto start = Clock::now();
         work();
-        if (i > 0) seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());  // the first warms up
+        if (i > 0)
+            seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());  // the first warms up
     }
     return median(seconds);
 }
@@ -86,16 +87,16 @@ nlohmann::json name_outliers(const std::string& what, const std::vector<double>&
     return found;
 }
 
-/// Seconds in which this rank exchanges `buffer` with partners at distances 1, 2, 4 ... around the ring, the median over
-/// them: a slow link shows with all partners, a slow partner with one.
+/// Seconds in which this rank exchanges `buffer` with partners at distances 1, 2, 4 ... around the ring, the median
+/// over them: a slow link shows with all partners, a slow partner with one.
 double time_of_pairs(std::vector<float>& buffer, int repeats, const Communicator& communicator) {
     std::vector<float> arriving(buffer.size());
     std::vector<double> seconds;
     const int ranks = communicator.ranks(), rank = communicator.rank();
     for (int distance = 1; distance < ranks; distance *= 2)
         seconds.push_back(time_of(repeats, communicator, [&] {
-            check_mpi(MPI_Sendrecv(buffer.data(), static_cast<int>(buffer.size()), MPI_FLOAT, (rank + distance) % ranks, 0,
-                                   arriving.data(), static_cast<int>(arriving.size()), MPI_FLOAT,
+            check_mpi(MPI_Sendrecv(buffer.data(), static_cast<int>(buffer.size()), MPI_FLOAT, (rank + distance) % ranks,
+                                   0, arriving.data(), static_cast<int>(arriving.size()), MPI_FLOAT,
                                    (rank + ranks - distance) % ranks, 0, communicator.handle(), MPI_STATUS_IGNORE),
                       "MPI_Sendrecv");
         }));
@@ -120,8 +121,8 @@ void run(const Options& options, BenchRun& bench) {
     });
     log_information(fmt::format("sum of one number       {:10.1f} us", 1e6 * latency));
 
-    log_information(fmt::format("{:<52}{:>12}{:>10}{:>16}", "sum of the gradient's ranges", "bytes", "ms",
-                                "GB/s per rank"));
+    log_information(
+        fmt::format("{:<52}{:>12}{:>10}{:>16}", "sum of the gradient's ranges", "bytes", "ms", "GB/s per rank"));
     double total_bytes = 0, total_seconds = 0;
     // What a ring moves through each rank's link, in each direction: 2 (n - 1) / n of the bytes.
     const double ring = 2.0 * (ranks - 1) / ranks;
@@ -135,7 +136,9 @@ void run(const Options& options, BenchRun& bench) {
         const auto first = std::find_if(layout.parameters.begin(), layout.parameters.end(),
                                         [&](const Parameter& p) { return p.offset == range.offset; });
         log_information(fmt::format("  {:<50}{:>12}{:>10.3f}{:>16.3f}",
-                                    first == layout.parameters.end() ? "" : first->name.substr(first->name.size() > 50 ? first->name.size() - 50 : 0),
+                                    first == layout.parameters.end()
+                                        ? ""
+                                        : first->name.substr(first->name.size() > 50 ? first->name.size() - 50 : 0),
                                     format_bytes(bytes), 1e3 * seconds, 1e-9 * ring * bytes / seconds));
         bench.report["sums"].push_back({{"bytes", bytes}, {"seconds", seconds}});
         total_bytes += bytes;

@@ -55,7 +55,8 @@ struct Seconds {
 };
 
 void check_content(const std::vector<float>& read, const std::vector<float>& written, const fs::path& file) {
-    if (read != written) throw Error(fmt::format("{} does not hold what was written: its disk is damaged", file.string()));
+    if (read != written)
+        throw Error(fmt::format("{} does not hold what was written: its disk is damaged", file.string()));
 }
 
 void run_plain(const fs::path& file, const std::vector<float>& values, std::vector<float>& arriving, Seconds& seconds,

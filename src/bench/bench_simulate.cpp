@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <list>
 #include <memory>
 #include <numeric>
@@ -25,8 +25,6 @@
 namespace protalbert {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 struct Options {
     std::string deck;
     std::vector<std::string> overrides;
@@ -36,7 +34,12 @@ struct Options {
     LengthModel lengths;
 };
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+/// Of this thread, so that what else the machine does is not in it.
+double processor_seconds() {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
 
 /// A window's lengths as the ranks would know them, and the sizes of the reads that bring it.
 struct SimulatedWindow {
@@ -47,7 +50,7 @@ struct SimulatedWindow {
 
 /// What the steps so far have shown.
 struct Observations {
-    std::vector<double> imbalance, bound, seconds;  // of each step
+    std::vector<double> imbalance, bound, seconds;   // of each step
     std::vector<double> residue_reads, index_reads;  // bytes of each read
     double packing_seconds = 0;                      // of one rank, summed over steps
     std::uint64_t micro_batches = 0, tokens = 0;
@@ -84,12 +87,12 @@ class Simulation {
         });
         for (const WindowPart& part : parts) make_window(part, seen);
 
-        const auto start = Clock::now();
+        const double start = processor_seconds();
         std::vector<StepItem> items;
         items.reserve(static_cast<std::size_t>(settings_.global_batch));
         for (const WindowPart& part : parts) append_items(items, order_, part, find(part));
         const StepPlan plan = plan_step(items, settings_, cost_, options_.ranks);
-        seen.seconds.push_back(seconds_since(start));
+        seen.seconds.push_back(processor_seconds() - start);
 
         seen.imbalance.push_back(plan.imbalance);
         double longest = 0, total = 0;
@@ -104,10 +107,10 @@ class Simulation {
         // No sharing out is better than the dearest sample alone on a rank.
         seen.bound.push_back(std::max(0.0, longest * options_.ranks / total - 1));
 
-        const auto packing = Clock::now();
+        const double packing = processor_seconds();
         for (const std::vector<std::int64_t>& lengths : shares)
             seen.micro_batches += group_by_tokens(lengths, settings_.batch_tokens).size();
-        seen.packing_seconds += seconds_since(packing) / options_.ranks;
+        seen.packing_seconds += (processor_seconds() - packing) / options_.ranks;
 
         std::size_t bytes = items.capacity() * sizeof(StepItem) + plan.samples.capacity() * sizeof(SamplePlan) +
                             plan.rank.capacity() * sizeof(std::uint32_t) + items.size() * 2 * sizeof(double);
@@ -178,18 +181,19 @@ void try_batches(const Options& options, LoaderSettings settings, const SampleCo
         Simulation simulation(options, settings, cost);
         Observations seen;
         for (std::uint64_t step = 0; step < steps; ++step) simulation.step(step, seen);
-        log_information(fmt::format("  batch {:>9}: {:>5.1f} sequences a rank, imbalance {:>7.2f} %, least possible "
-                                    "{:>7.2f} %",
-                                    settings.global_batch, static_cast<double>(settings.global_batch) / options.ranks,
-                                    100 * mean(seen.imbalance), 100 * mean(seen.bound)));
-        report["batches"].push_back({{"batch", settings.global_batch},
-                                     {"imbalance", mean(seen.imbalance)},
-                                     {"bound", mean(seen.bound)}});
+        log_information(
+            fmt::format("  batch {:>9}: {:>5.1f} sequences a rank, imbalance {:>7.2f} %, least possible "
+                        "{:>7.2f} %",
+                        settings.global_batch, static_cast<double>(settings.global_batch) / options.ranks,
+                        100 * mean(seen.imbalance), 100 * mean(seen.bound)));
+        report["batches"].push_back(
+            {{"batch", settings.global_batch}, {"imbalance", mean(seen.imbalance)}, {"bound", mean(seen.bound)}});
     }
 }
 
 void run(const Options& options, BenchRun& bench) {
-    if (bench.communicator.ranks() > 1) throw InputError("simulate plays all ranks itself; start it alone, with --ranks");
+    if (bench.communicator.ranks() > 1)
+        throw InputError("simulate plays all ranks itself; start it alone, with --ranks");
     Deck deck = Deck::read(options.deck, options.overrides);
     const TrainSettings training = read_train_settings(deck);
     const ModelConfig config = read_model_config(deck, default_vocabulary().size());
@@ -226,22 +230,24 @@ void run(const Options& options, BenchRun& bench) {
     const auto line = [](const char* what, const std::string& text) {
         log_information(fmt::format("{:<30}{}", what, text));
     };
-    line("a rank's share", fmt::format("{:.1f} sequences, {:.0f} tokens, {:.2f} micro-batches", sequences,
-                                       static_cast<double>(seen.tokens) / static_cast<double>(steps) / options.ranks,
-                                       static_cast<double>(seen.micro_batches) / static_cast<double>(steps) / options.ranks));
+    line("a rank's share",
+         fmt::format("{:.1f} sequences, {:.0f} tokens, {:.2f} micro-batches", sequences,
+                     static_cast<double>(seen.tokens) / static_cast<double>(steps) / options.ranks,
+                     static_cast<double>(seen.micro_batches) / static_cast<double>(steps) / options.ranks));
     line("imbalance", fmt::format("{:.3f} % on average, {:.3f} % in the worst step", 100 * mean(seen.imbalance),
                                   100 * fraction(seen.imbalance, 1)));
     line("least possible", fmt::format("{:.3f} % on average, set by the longest sample", 100 * mean(seen.bound)));
-    line("time a step and rank", fmt::format("{:.2f} ms on one core in the median, 99 % within {:.2f} ms; packing {:.3f} "
-                                             "ms more",
-                                             1e3 * median(seen.seconds), 1e3 * fraction(seen.seconds, 0.99),
-                                             1e3 * packing));
-    line("memory a rank", fmt::format("{} at most: blocks, window tables, plans", format_bytes(static_cast<double>(seen.most_bytes))));
+    line("time a step and rank",
+         fmt::format("{:.2f} ms on one core in the median, 99 % within {:.2f} ms; packing {:.3f} "
+                     "ms more",
+                     1e3 * median(seen.seconds), 1e3 * fraction(seen.seconds, 0.99), 1e3 * packing));
+    line("memory a rank",
+         fmt::format("{} at most: blocks, window tables, plans", format_bytes(static_cast<double>(seen.most_bytes))));
     if (!seen.residue_reads.empty()) {
-        line("reads of residues", fmt::format("{:.2f} a step over all ranks; {} to {}, {} on average", reads,
-                                              format_bytes(fraction(seen.residue_reads, 0)),
-                                              format_bytes(fraction(seen.residue_reads, 1)),
-                                              format_bytes(mean(seen.residue_reads))));
+        line("reads of residues",
+             fmt::format("{:.2f} a step over all ranks; {} to {}, {} on average", reads,
+                         format_bytes(fraction(seen.residue_reads, 0)), format_bytes(fraction(seen.residue_reads, 1)),
+                         format_bytes(mean(seen.residue_reads))));
         line("index read with each", fmt::format("{} in two reads", format_bytes(mean(seen.index_reads))));
     }
     bench.report = {{"ranks", options.ranks},
@@ -273,7 +279,8 @@ void run(const Options& options, BenchRun& bench) {
 BenchAction add_bench_simulate(CLI::App& command) {
     const auto options = std::make_shared<Options>();
     command.add_option("--deck", options->deck, "TOML deck of the run; its corpus is not opened")->required();
-    command.add_option("--set", options->overrides, "key=value, instead of the deck's (repeatable)")->allow_extra_args(false);
+    command.add_option("--set", options->overrides, "key=value, instead of the deck's (repeatable)")
+        ->allow_extra_args(false);
     command.add_option("--ranks", options->ranks, "to play")->capture_default_str()->check(CLI::Range(1, 1000000));
     command.add_option("--steps", options->steps, "to simulate; an epoch without it")->check(CLI::PositiveNumber);
     command.add_option("--batches", options->batches, "also these multiples of the deck's batch, 20 steps each")

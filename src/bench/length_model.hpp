@@ -10,8 +10,8 @@ namespace protalbert {
 /// logarithm is normal with a deviation of 0.67 is an assumption; the mean is met: 325 exp(0.67^2 / 2) = 407.
 struct LengthModel {
     double median = 325;
-    double deviation = 0.67;         ///< of the logarithm
-    std::uint32_t longest = 45000;   ///< about what the longest known protein has
+    double deviation = 0.67;        ///< of the logarithm
+    std::uint32_t longest = 45000;  ///< about what the longest known protein has
     std::uint64_t sequences = 216000000;
 
     /// Residues of sequence `number`: the same for everyone.

@@ -78,15 +78,13 @@ struct BatchLoader::State {
           order(make_epoch_order(corpus_.sequences(), corpus_.residues(), settings_.sample.seed, settings_.blocks)) {}
 
     /// The blocks of a corpus with a single window are the same in every epoch and stay.
-    std::uint32_t window_epoch(const WindowPart& part) const {
-        return order.windows() == 1 ? 0 : part.epoch;
-    }
+    std::uint32_t window_epoch(const WindowPart& part) const { return order.windows() == 1 ? 0 : part.epoch; }
 
     const Window& window_for(const WindowPart& part) {
         for (const LoadedWindow& loaded : windows)
             if (loaded.epoch == window_epoch(part) && loaded.number == part.window) return loaded.window;
-        Window window = read_window(corpus, blocks_of_window(order, part.epoch, part.window),
-                                    order.sequences_per_block, window_range(order, part.window).count, communicator);
+        Window window = read_window(corpus, blocks_of_window(order, part.epoch, part.window), order.sequences_per_block,
+                                    window_range(order, part.window).count, communicator);
         windows.push_back({window_epoch(part), part.window, std::move(window)});
         return windows.back().window;
     }

@@ -13,9 +13,9 @@ std::vector<WindowPart> parts_of_step(const EpochOrder& order, std::uint64_t ste
         const WindowRange range = window_range(order, window);
         const std::uint64_t first = position - range.first;
         parts.push_back({.epoch = static_cast<std::uint32_t>(at / order.sequences),
-                             .window = window,
-                             .first = first,
-                             .count = std::min(range.count - first, end - at)});
+                         .window = window,
+                         .first = first,
+                         .count = std::min(range.count - first, end - at)});
     }
     return parts;
 }

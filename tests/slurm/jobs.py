@@ -104,6 +104,8 @@ def test_phases():
         stops.append(hold_until_the_limit(deck, "phase1"))
         wait(f"restart {restart}", lambda: int(job(first)["Restarts"]) >= restart)
         check(job(second)["JobState"] == "PENDING", "phase 2 waits for a phase 1 that is back in the queue")
+    # So that the limit strikes twice however slow the machine is.
+    subprocess.run(["scontrol", "update", f"JobId={first}", "TimeLimit=30"], check=True)
     wait("the end of phase 1", lambda: ended(first))
     log = text(f"phase1.{first}.log")
     check(stops[0] < stops[1] < STEPS, f"the time limit struck after steps {stops} of {STEPS}")
@@ -191,6 +193,22 @@ exec {build}/protalbert_embed "$@"
           "finished outputs are left alone")
 
 
+def test_scaling():
+    """scaling.slurm with a tiny model on one rank and two, and its report."""
+    number = submit("scaling.slurm", "--time=30", "--job-name=scaling", RANKS="1 2", STRONG_BATCH="8", WEAK_BATCH="4",
+                    BENCH_OPTIONS="--hidden 64 --layers 2 --length 64 --steps 3", COLLECTIVES_OPTIONS="--hidden 64",
+                    HDF5_MEGABYTES="2")
+    wait("the end of the scaling job", lambda: ended(number))
+    check(job(number)["JobState"] == "COMPLETED", "the scaling job completed")
+    folder = pathlib.Path(f"scaling.{number}")
+    table = text(folder / "report.md")
+    check(all(f"| {kind} | 2 |" in table for kind in ("strong", "weak")), "its table has strong and weak scaling")
+    check(len(list(folder.glob("*.log"))) == 6, "the raw outputs of all runs are kept")
+    code = subprocess.run([sys.executable, repository / "jobscripts/scaling_report.py", "vectors"],
+                          capture_output=True, text=True)
+    check(code.returncode == 2 and "vectors" in code.stderr, "a folder without results is bad input")
+
+
 def test_machine_files():
     """Each machine has both files, and its .inc has Makefile.inc's keys."""
     machines = repository / "jobscripts" / "machines"
@@ -223,6 +241,7 @@ try:
         test_cancelled()
         test_phases()
         test_array()
+        test_scaling()
 except CannotStart as reason:
     print(f"skipped: the job scripts under Slurm. {reason}")
     if not failures:
