@@ -22,6 +22,14 @@ constexpr std::chrono::microseconds look_every{200};
 }  // namespace
 
 struct GradientReduction::State {
+    /// A sum asked for.
+    struct Sum {
+        void* values;
+        int count;
+        MPI_Datatype type;
+        std::string name;
+    };
+    /// A sum in flight.
     struct Flight {
         std::string name;
         timeline::Clock::time_point begin;
@@ -29,13 +37,19 @@ struct GradientReduction::State {
     const Communicator communicator;
     std::int64_t bytes = 0;
 
-    std::mutex mutex;  // guards what follows
-    std::condition_variable changed;
+    // The thread's, or the caller's where there is none.
     std::vector<MPI_Request> requests;
     std::vector<Flight> flights;  // of each request
     std::vector<int> done;        // space for MPI's answer
-    std::exception_ptr error;     // the thread's
+    std::vector<Sum> taken;
+
+    std::mutex mutex;  // guards what follows; never held inside MPI, so that a caller never waits for a message
+    std::condition_variable changed;
+    std::vector<Sum> asked;
+    bool idle = true;       // nothing is asked for or in flight
+    bool hurrying = false;  // somebody waits
     bool stopping = false;
+    std::exception_ptr error;
     std::thread thread;
 
     explicit State(const Communicator& communicator_) : communicator(communicator_.duplicate()) {
@@ -57,22 +71,44 @@ struct GradientReduction::State {
 
     void look_after() {
         std::unique_lock lock(mutex);
-        while (!stopping) {
-            if (requests.empty() || error) {
-                changed.wait(lock);
-                continue;
-            }
+        for (;;) {
+            changed.wait(lock, [&] { return stopping || (!idle && !error); });
+            if (stopping) return;
+            taken.swap(asked);
+            lock.unlock();
+            std::exception_ptr caught;
             try {
+                begin_taken();
                 advance(MPI_Testsome, "MPI_Testsome");
             } catch (...) {
-                error = std::current_exception();
+                caught = std::current_exception();
             }
-            changed.wait_for(lock, look_every);
+            lock.lock();
+            error = caught;
+            idle = requests.empty() && asked.empty();
+            if (idle || error)
+                changed.notify_all();
+            else if (!hurrying && asked.empty())
+                changed.wait_for(lock, look_every);
         }
     }
 
-    /// MPI_Testsome or MPI_Waitsome on the requests; with the mutex held.
+    void begin_taken() {
+        for (Sum& sum : taken) {
+            const auto begin = timeline::Clock::now();
+            MPI_Request request = MPI_REQUEST_NULL;
+            check_mpi(
+                MPI_Iallreduce(MPI_IN_PLACE, sum.values, sum.count, sum.type, MPI_SUM, communicator.handle(), &request),
+                "MPI_Iallreduce");
+            requests.push_back(request);
+            flights.push_back({std::move(sum.name), begin});
+        }
+        taken.clear();
+    }
+
+    /// MPI_Testsome or MPI_Waitsome on the requests.
     void advance(decltype(MPI_Testsome)* call, const char* name) {
+        if (requests.empty()) return;
         int count = 0;
         done.resize(requests.size());
         check_mpi(call(static_cast<int>(requests.size()), requests.data(), &count, done.data(), MPI_STATUSES_IGNORE),
@@ -93,18 +129,33 @@ struct GradientReduction::State {
         if (communicator.ranks() == 1) return;
         {
             const std::lock_guard lock(mutex);
-            for (std::int64_t first = 0; first < n; first += largest_piece) {
-                const int count = static_cast<int>(std::min(largest_piece, n - first));
-                MPI_Request request = MPI_REQUEST_NULL;
-                const auto begin = timeline::Clock::now();
-                check_mpi(MPI_Iallreduce(MPI_IN_PLACE, static_cast<std::byte*>(values) + first * element_bytes, count,
-                                         type, MPI_SUM, communicator.handle(), &request),
-                          "MPI_Iallreduce");
-                requests.push_back(request);
-                flights.push_back({timeline::is_on() ? name : std::string(), begin});
-            }
+            for (std::int64_t first = 0; first < n; first += largest_piece)
+                asked.push_back({static_cast<std::byte*>(values) + first * element_bytes,
+                                 static_cast<int>(std::min(largest_piece, n - first)), type, name});
+            idle = false;
         }
         changed.notify_all();
+        progress();
+    }
+
+    void progress() {
+        if (thread.joinable()) return;
+        taken.swap(asked);
+        begin_taken();
+        advance(MPI_Testsome, "MPI_Testsome");
+    }
+
+    void finish() {
+        if (!thread.joinable()) {
+            while (!requests.empty()) advance(MPI_Waitsome, "MPI_Waitsome");
+            return;
+        }
+        std::unique_lock lock(mutex);
+        hurrying = true;
+        changed.notify_all();
+        changed.wait(lock, [&] { return idle || error; });
+        hurrying = false;
+        if (error) std::rethrow_exception(error);
     }
 };
 
@@ -121,10 +172,7 @@ void GradientReduction::start(std::int64_t* values, std::int64_t n, const std::s
     state_->start(values, n, MPI_INT64_T, sizeof(std::int64_t), name);
 }
 
-void GradientReduction::progress() {
-    const std::lock_guard lock(state_->mutex);
-    if (!state_->requests.empty() && !state_->error) state_->advance(MPI_Testsome, "MPI_Testsome");
-}
+void GradientReduction::progress() { state_->progress(); }
 
 double GradientReduction::maximum(double value) const {
     state_->communicator.maximum(&value, 1);
@@ -133,9 +181,7 @@ double GradientReduction::maximum(double value) const {
 
 double GradientReduction::finish() {
     const auto start = timeline::Clock::now();
-    const std::lock_guard lock(state_->mutex);
-    if (state_->error) std::rethrow_exception(state_->error);
-    while (!state_->requests.empty()) state_->advance(MPI_Waitsome, "MPI_Waitsome");
+    state_->finish();
     state_->bytes = 0;
     return std::chrono::duration<double>(timeline::Clock::now() - start).count();
 }

@@ -9,8 +9,8 @@
 
 namespace protalbert {
 
-/// MPI libraries move messages only while somebody is inside MPI, so a thread looks after the sums in flight; where
-/// MPI allows one thread alone (less than MPI_THREAD_MULTIPLE), progress() and finish() do.
+/// MPI libraries move messages only while somebody is inside MPI, so a thread starts the sums and looks after them;
+/// where MPI allows one thread alone (less than MPI_THREAD_MULTIPLE), start(), progress() and finish() do.
 class GradientReduction {
   public:
     explicit GradientReduction(const Communicator& communicator);
