@@ -19,7 +19,6 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __noinline__ __attribute__((noinline))
 #define __constant__
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
