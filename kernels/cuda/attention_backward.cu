@@ -2,8 +2,8 @@
 // arXiv:2307.08691). With p = exp(score - logsumexp), dp = dout v^T and delta = sum of dout out over a row,
 //   dv = p^T dout,  ds = p (dp - delta),  dk = ds^T q / sqrt D,  dq = ds k / sqrt D.
 //
-// Two kernels, so that every sum has one owner and one order, without atomics: dk and dv by blocks of 128 keys that walk
-// over the queries, dq by blocks of 128 queries that walk over the keys. Seven products in place of five, of an
+// Two kernels, so that every sum has one owner and one order, without atomics: dk and dv by blocks of 128 keys that
+// walk over the queries, dq by blocks of 128 queries that walk over the keys. Seven products in place of five, of an
 // operation that is a tenth of a step at most.
 //
 // In both a warp owns 16 or 32 rows and everything about them. The first kernel computes transposed scores k q^T: then
@@ -71,7 +71,7 @@ __global__ void attention_delta_kernel(float* __restrict__ delta, const bfloat16
                                        const bfloat16* __restrict__ out /*[T, H]*/, std::int64_t T, int A) {
     constexpr int lanes = D / chunk;
     const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;  // number of the 16 bytes
-    const std::int64_t row = i / lanes;                                         // number of token and head
+    const std::int64_t row = i / lanes;                                          // number of token and head
     float sum = 0;
     if (row < T * A) {
         const uint4 x = reinterpret_cast<const uint4*>(dout)[i];
@@ -323,8 +323,8 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
     attention_backward_q_kernel(bfloat16* __restrict__ dqkv /*[T, 3H]*/, const float* __restrict__ delta /*[A, T]*/,
                                 const bfloat16* __restrict__ dout /*[T, H]*/,
                                 const bfloat16* __restrict__ qkv /*[T, 3H]*/,
-                                const float* __restrict__ logsumexp /*[A, T]*/,
-                                const AttentionTile* __restrict__ tiles, std::int64_t T, int A, float scale) {
+                                const float* __restrict__ logsumexp /*[A, T]*/, const AttentionTile* __restrict__ tiles,
+                                std::int64_t T, int A, float scale) {
     constexpr int groups = Backward<D>::groups, threads = Backward<D>::threads;
     constexpr int own_elements = Backward<D>::own_elements, tile_elements = Backward<D>::tile_elements;
     const Shared<bfloat16> own_q = dynamic_shared<bfloat16>(0, 2 * own_elements + 4 * tile_elements);

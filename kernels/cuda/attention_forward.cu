@@ -5,8 +5,8 @@
 // warp, which keep the running maximum and sum of the softmax in float32; no warp needs another's numbers, so one
 // barrier a tile is enough: it says that the tile has arrived and that the other buffer is free.
 //
-// A warp has 32 queries where D allows it, two products for each operand b that it reads from shared memory: with 16 the
-// reading (256 bytes a product, 128 a cycle and multiprocessor) would take longer than the product.
+// A warp has 32 queries where D allows it, two products for each operand b that it reads from shared memory: with 16
+// the reading (256 bytes a product, 128 a cycle and multiprocessor) would take longer than the product.
 
 #include <cmath>
 
@@ -160,8 +160,8 @@ __global__ void __launch_bounds__(Forward<D>::threads, Forward<D>::blocks)
     constexpr int groups = Forward<D>::groups, threads = Forward<D>::threads;
     constexpr int tile_elements = Forward<D>::tile_elements;
     const Shared<bfloat16> q = dynamic_shared<bfloat16>(0, Forward<D>::q_elements);
-    const Shared<bfloat16> kv = dynamic_shared<bfloat16>(Forward<D>::q_elements * static_cast<int>(sizeof(bfloat16)),
-                                                         4 * tile_elements);
+    const Shared<bfloat16> kv =
+        dynamic_shared<bfloat16>(Forward<D>::q_elements * static_cast<int>(sizeof(bfloat16)), 4 * tile_elements);
     const AttentionTile tile = tiles[blockIdx.x / static_cast<unsigned>(A)];
     const int head = static_cast<int>(blockIdx.x % static_cast<unsigned>(A));
     const int lane = static_cast<int>(threadIdx.x) % warp_threads;
@@ -203,7 +203,8 @@ __global__ void __launch_bounds__(Forward<D>::threads, Forward<D>::blocks)
             load_a<D>(rows.q[group][step], q, first_row + 16 * group, step, lane);
         }
     }
-    // The tile from key `first` on has arrived, for all, and nobody reads the other buffer any more: start the next one.
+    // The tile from key `first` on has arrived, for all, and nobody reads the other buffer any more: start the next
+    // one.
     const auto arrived = [&](int first) {
         cp_async_wait<0>();
         __syncthreads();

@@ -1,9 +1,9 @@
 // Attention without tensor cores: float32 for parity with the CPU, and head sizes other than 32, 64, 128.
 //
-// A block holds 16 rows (queries, or keys for the gradients of k and v) of one head and walks over the other side's rows
-// 32 at a time: lane j of a warp computes the scores of the warp's four rows with row j of the tile, then the lanes
-// share out the D columns of the sums. All in float32. Rows in shared memory are D + 1 or D + 2 floats apart, the odd
-// one of the two, so that 32 lanes that read one column find 32 banks.
+// A block holds 16 rows (queries, or keys for the gradients of k and v) of one head and walks over the other side's
+// rows 32 at a time: lane j of a warp computes the scores of the warp's four rows with row j of the tile, then the
+// lanes share out the D columns of the sums. All in float32. Rows in shared memory are D + 1 or D + 2 floats apart, the
+// odd one of the two, so that 32 lanes that read one column find 32 banks.
 
 #include <cmath>
 
@@ -51,32 +51,42 @@ __device__ void stage(Shared<float> to, const T* from, std::int64_t stride, int 
     }
 }
 
+// Sums are made in parts of 16 and 32 terms: in one chain of D or L terms the errors of float32 would grow with its
+// length.
+
 /// dot[r] of own row r of the warp with row `lane` of the tile.
 __device__ __forceinline__ void products(float (&dot)[rows_of_warp], Shared<float> own, Shared<float> tile, int lane,
                                          int D) {
 #pragma unroll
     for (int r = 0; r < rows_of_warp; ++r) dot[r] = 0;
-    for (int d = 0; d < D; ++d) {
-        const float other = tile[lane * padded(D) + d];
+    constexpr int part = 16;
+    for (int first = 0; first < D; first += part) {
+        float sum[rows_of_warp] = {};
+        for (int d = first; d < min(first + part, D); ++d) {
+            const float other = tile[lane * padded(D) + d];
 #pragma unroll
-        for (int r = 0; r < rows_of_warp; ++r) dot[r] = fmaf(own[r * padded(D) + d], other, dot[r]);
+            for (int r = 0; r < rows_of_warp; ++r) sum[r] = fmaf(own[r * padded(D) + d], other, sum[r]);
+        }
+#pragma unroll
+        for (int r = 0; r < rows_of_warp; ++r) dot[r] += sum[r];
     }
 }
 
 /// sum[r][c] += weights [r, 32] tile [32, D] in the columns lane + 32 c.
 __device__ __forceinline__ void add_products(float (&sum)[rows_of_warp][most_columns], Shared<float> weights,
                                              Shared<float> tile, int rows, int lane, int D) {
-    for (int j = 0; j < rows; ++j) {
 #pragma unroll
-        for (int c = 0; c < most_columns; ++c) {
-            const int column = lane + warp_threads * c;
-            if (column >= D) break;
+    for (int c = 0; c < most_columns; ++c) {
+        const int column = lane + warp_threads * c;
+        if (column >= D) break;
+        float part[rows_of_warp] = {};
+        for (int j = 0; j < rows; ++j) {
             const float other = tile[j * padded(D) + column];
 #pragma unroll
-            for (int r = 0; r < rows_of_warp; ++r) {
-                sum[r][c] = fmaf(weights[r * warp_threads + j], other, sum[r][c]);
-            }
+            for (int r = 0; r < rows_of_warp; ++r) part[r] = fmaf(weights[r * warp_threads + j], other, part[r]);
         }
+#pragma unroll
+        for (int r = 0; r < rows_of_warp; ++r) sum[r][c] += part[r];
     }
 }
 
@@ -218,7 +228,9 @@ float scale_of(std::int64_t D) {
     return 1 / std::sqrt(static_cast<float>(D));
 }
 
-unsigned blocks(AttentionTiles tiles, std::int64_t A) { return static_cast<unsigned>(tiles.count * A * blocks_of_tile); }
+unsigned blocks(AttentionTiles tiles, std::int64_t A) {
+    return static_cast<unsigned>(tiles.count * A * blocks_of_tile);
+}
 
 }  // namespace
 

@@ -81,8 +81,9 @@ __device__ __forceinline__ void pack_a(std::uint32_t (&a)[4], const float (&left
     a[3] = pack_bfloat16(right[2], right[3]);
 }
 
-/// A warp's results [16, D], times `factor[0]` (rows 0 to 7) or `factor[1]` (8 to 15), rounded, to global memory: by way
-/// of the rows [row, row + 16) of a tile that no other warp uses, so that whole chunks leave. Only rows below `valid`.
+/// A warp's results [16, D], times `factor[0]` (rows 0 to 7) or `factor[1]` (8 to 15), rounded, to global memory: by
+/// way of the rows [row, row + 16) of a tile that no other warp uses, so that whole chunks leave. Only rows below
+/// `valid`.
 template <int D>
 __device__ __forceinline__ void store_rows(bfloat16* to, std::int64_t stride, int valid, Shared<bfloat16> tile, int row,
                                            const float (&result)[D / 8][4], const float (&factor)[2], int lane) {

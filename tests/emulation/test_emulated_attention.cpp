@@ -21,9 +21,10 @@ struct Case {
 
 /// Lengths on both sides of the tiles of 32, 64 and 128 rows, empty sequences, the head sizes of the tensor cores, and
 /// some of the simple kernels.
-const std::vector<Case> cases{{{1}, 1, 64},          {{3, 0, 17}, 3, 32}, {{63, 64, 65}, 2, 64}, {{127, 128, 129}, 1, 32},
-                              {{300, 33}, 2, 64},    {{200}, 1, 128},     {{31, 32, 96, 97}, 1, 128}, {{0}, 2, 64},
-                              {{17, 1, 0, 130}, 2, 20}, {{65}, 1, 7},      {{40}, 1, 256}};
+const std::vector<Case> cases{
+    {{1}, 1, 64},    {{3, 0, 17}, 3, 32},        {{63, 64, 65}, 2, 64}, {{127, 128, 129}, 1, 32}, {{300, 33}, 2, 64},
+    {{200}, 1, 128}, {{31, 32, 96, 97}, 1, 128}, {{0}, 2, 64},          {{17, 1, 0, 130}, 2, 20}, {{65}, 1, 7},
+    {{40}, 1, 256}};
 
 template <class T>
 constexpr double forward_tolerance = sizeof(T) == 2 ? 2e-2 : 2e-6;
