@@ -156,16 +156,16 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
                              p.row_mean, p.row_rstd, p.ids, tables, T, E, V, p.P, default_stream);
     });
     add("linear, QKV", product(T, 3 * H, H), sum(T * H, 3 * H * H, 3 * T * H),
-        [=, &b, &p] { b.linear(x(p.wide), x(p.hidden), x(p.weight), p.vector, T, 3 * H, H, default_stream); });
+        [=, &b, &p] { b.linear(x(p.wide), x(p.hidden), x(p.weight), x(p.vector), T, 3 * H, H, default_stream); });
     add("linear, attention output", product(T, H, H), sum(2 * T * H, H * H),
-        [=, &b, &p] { b.linear(x(p.hidden_too), x(p.hidden), x(p.weight), p.vector, T, H, H, default_stream); });
+        [=, &b, &p] { b.linear(x(p.hidden_too), x(p.hidden), x(p.weight), x(p.vector), T, H, H, default_stream); });
     add("linear_gelu", product(T, F, H), sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
-        b.linear_gelu(x(p.wide), x(p.wide_too), x(p.hidden), x(p.weight), p.vector, form, T, F, H, default_stream);
+        b.linear_gelu(x(p.wide), x(p.wide_too), x(p.hidden), x(p.weight), x(p.vector), form, T, F, H, default_stream);
     });
     add("linear, feed-forward output", product(T, H, F), sum(T * F, F * H, T * H),
-        [=, &b, &p] { b.linear(x(p.hidden_too), x(p.wide), x(p.weight), p.vector, T, H, F, default_stream); });
+        [=, &b, &p] { b.linear(x(p.hidden_too), x(p.wide), x(p.weight), x(p.vector), T, H, F, default_stream); });
     add("linear_backward_data", product(T, H, F), sum(T * F, F * H, 2 * T * H), [=, &b, &p] {
-        b.linear_backward_data(x(p.hidden_too), x(p.wide), x(p.weight), true, T, F, H, default_stream);
+        b.linear_backward_data(x(p.hidden_too), x(p.wide), x(p.weight), x(p.hidden), T, F, H, default_stream);
     });
     add("linear_backward_data_gelu", product(T, H, F), sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
         b.linear_backward_data_gelu(x(p.wide), x(p.hidden), x(p.weight), x(p.wide_too), form, T, H, F, default_stream);
