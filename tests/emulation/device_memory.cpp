@@ -57,7 +57,7 @@ std::string describe(const void* memory) {
 }
 
 void on_fault(int signal, siginfo_t* info, void*) {
-    if (inside_kernel()) {
+    if (running_thread != nullptr) {
         fail("touches memory that is not its own, or not aligned: " + describe(info->si_addr));
     }
     const std::string what = describe(info->si_addr);

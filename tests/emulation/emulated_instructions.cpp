@@ -70,7 +70,7 @@ void perform_ldmatrix(void* const* arguments) {
         std::uint32_t rows[8];
         for (int row = 0; row < 8; ++row) {
             rows[row] = static_cast<const LdmatrixArguments*>(arguments[8 * matrix + row])->row;
-            std::memcpy(element[row], shared_memory().read_by_warp(rows[row], 16), 16);
+            std::memcpy(element[row], shared_memory.read_by_warp(rows[row], 16), 16);
         }
         count_conflicts(rows);
         // Lane 4 r + t gets the elements 2t and 2t + 1 of row r, or of column r where transposed.
@@ -116,7 +116,7 @@ void cp_async(std::uint32_t to, std::uint32_t begin, std::uint32_t end, const vo
         if (reinterpret_cast<std::uintptr_t>(from) % bytes != 0) fail("cp.async from memory that is not aligned");
         if (!in_device_memory(from, bytes)) fail("cp.async from outside of device memory");
     }
-    shared_memory().start_copy(to, bytes, begin, end);
+    shared_memory.start_copy(to, bytes, begin, end);
     Thread& self = this_thread();
     self.copies.push_back({to, from, bytes, valid ? bytes : 0, self.committed_groups});
 }
@@ -129,7 +129,7 @@ void cp_async_wait(int most_pending) {
         return copy.group + static_cast<std::uint64_t>(most_pending) < self.committed_groups;
     };
     for (const PendingCopy& copy : self.copies) {
-        if (done(copy)) shared_memory().finish_copy(copy.from, copy.to, copy.bytes, copy.valid);
+        if (done(copy)) shared_memory.finish_copy(copy.from, copy.to, copy.bytes, copy.valid);
     }
     self.copies.erase(std::remove_if(self.copies.begin(), self.copies.end(), done), self.copies.end());
 }

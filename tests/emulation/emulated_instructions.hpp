@@ -49,9 +49,9 @@ template <class T>
 Shared<T> dynamic_shared(std::int64_t offset, std::int64_t count) {
     const auto begin = static_cast<std::uint32_t>(offset);
     const auto end = static_cast<std::uint32_t>(offset + count * static_cast<std::int64_t>(sizeof(T)));
-    if (end > emulation::shared_memory().dynamic_bytes()) {
+    if (end > emulation::shared_memory.dynamic_bytes()) {
         emulation::fail("takes " + std::to_string(end) + " bytes of dynamic shared memory, the launch gave " +
-                        std::to_string(emulation::shared_memory().dynamic_bytes()));
+                        std::to_string(emulation::shared_memory.dynamic_bytes()));
     }
     return {begin, begin, end};
 }
@@ -107,7 +107,7 @@ namespace emulation {
 template <class T>
 Shared<T> static_shared(const void* key, const char* name, std::int64_t count) {
     const auto bytes = static_cast<std::uint32_t>(count * static_cast<std::int64_t>(sizeof(T)));
-    const std::uint32_t begin = shared_memory().static_array(key, name, bytes, alignof(T) < 16 ? 16 : alignof(T));
+    const std::uint32_t begin = shared_memory.static_array(key, name, bytes, alignof(T) < 16 ? 16 : alignof(T));
     return {begin, begin, begin + bytes};
 }
 

@@ -49,29 +49,22 @@ struct Meeting {
     int arrived = 0;
 };
 
-struct Warp {
-    Meeting meeting;
-    std::uint32_t epoch = 0;
-};
-
 /// The seed of every random choice: of the environment, so that a failure can be seen again.
 std::uint64_t seed() {
     const char* const text = std::getenv("PROTALBERT_EMULATION_SEED");
     return text != nullptr ? std::strtoull(text, nullptr, 10) : 1;
 }
 
-/// The launch that is running. One at a time: run() holds DeviceAccess.
+/// The launch that is running_thread. One at a time: run() holds DeviceAccess.
 const Launch* current = nullptr;
 std::vector<std::unique_ptr<Thread>> threads;  ///< of the largest block so far
-std::vector<Warp> warps;
+std::vector<Meeting> meetings;                 ///< of the block's warps
 std::vector<int> can_run;
-Thread* running = nullptr;
 int thread_count = 0;
 int ended = 0;
 int at_barrier = 0;
 int true_at_barrier = 0;
 int barrier_result = 0;
-std::uint32_t barriers_passed = 0;
 std::string failure;
 
 std::string place(const dim3& at) {
@@ -90,7 +83,7 @@ void release(int n) {
 }
 
 void pass_barrier() {
-    ++barriers_passed;
+    ++block_epoch;
     barrier_result = true_at_barrier;
     at_barrier = true_at_barrier = 0;
     for (int n = 0; n < thread_count; ++n) {
@@ -101,8 +94,8 @@ void pass_barrier() {
 
 void thread_main() {
     current->kernel();
-    if (!running->copies.empty()) fail("ends without waiting for its cp.async");
-    running->ended = true;
+    if (!running_thread->copies.empty()) fail("ends without waiting for its cp.async");
+    running_thread->ended = true;
     ++ended;
     // Threads that have ended count as arrived, as on the device.
     if (at_barrier > 0 && at_barrier == thread_count - ended) pass_barrier();
@@ -126,10 +119,10 @@ std::string describe_deadlock() {
 
 void run_block(Random& random) {
     can_run.clear();
-    warps.assign(static_cast<std::size_t>((thread_count + warp_size - 1) / warp_size), {});
+    meetings.assign(static_cast<std::size_t>((thread_count + warp_size - 1) / warp_size), {});
     ended = at_barrier = true_at_barrier = 0;
-    barriers_passed = 0;
-    shared_memory().start_block(current->dynamic_shared_bytes);
+    block_epoch = 0;
+    shared_memory.start_block(current->dynamic_shared_bytes);
     for (int n = 0; n < thread_count; ++n) {
         Thread& thread = *threads[static_cast<std::size_t>(n)];
         const auto number = static_cast<unsigned>(n);
@@ -141,6 +134,7 @@ void run_block(Random& random) {
         thread.ended = false;
         thread.copies.clear();
         thread.committed_groups = 0;
+        thread.warp_epoch = 0;
         thread.fiber.prepare(thread_main);
         can_run.push_back(n);
     }
@@ -151,13 +145,13 @@ void run_block(Random& random) {
     while (!can_run.empty()) {
         if (!last_released)
             std::swap(can_run[random.below(static_cast<std::uint32_t>(can_run.size()))], can_run.back());
-        running = threads[static_cast<std::size_t>(can_run.back())].get();
+        running_thread = threads[static_cast<std::size_t>(can_run.back())].get();
         can_run.pop_back();
-        threadIdx = running->index;
-        running->fiber.resume();
+        threadIdx = running_thread->index;
+        running_thread->fiber.resume();
         if (!failure.empty()) break;
     }
-    running = nullptr;
+    running_thread = nullptr;
     if (failure.empty() && ended < thread_count) failure = describe_deadlock();
 }
 
@@ -189,17 +183,9 @@ void run(const Launch& launch) {
     }
 }
 
-bool inside_kernel() { return running != nullptr; }
-
-Thread& this_thread() { return *running; }
-
-std::uint32_t block_epoch() { return barriers_passed; }
-
-std::uint32_t warp_epoch() { return warps[static_cast<std::size_t>(running->warp)].epoch; }
-
 void fail(const std::string& what) {
-    failure = where() + ", thread " + std::to_string(running->number) + " (warp " + std::to_string(running->warp) +
-              ", lane " + std::to_string(running->lane) + "): " + what;
+    failure = where() + ", thread " + std::to_string(running_thread->number) + " (warp " +
+              std::to_string(running_thread->warp) + ", lane " + std::to_string(running_thread->lane) + "): " + what;
     Fiber::suspend();
     std::abort();  // a fiber whose launch has failed is never resumed
 }
@@ -207,27 +193,27 @@ void fail(const std::string& what) {
 int block_barrier(const char* name, bool predicate) {
     ++at_barrier;
     true_at_barrier += predicate ? 1 : 0;
-    const Meeting& meeting = warps[static_cast<std::size_t>(running->warp)].meeting;
+    const Meeting& meeting = meetings[static_cast<std::size_t>(running_thread->warp)];
     if (meeting.arrived > 0) fail(std::string("is at ") + name + " while lanes of its warp are at " + meeting.name);
-    running->waits_at = name;
+    running_thread->waits_at = name;
     if (at_barrier == thread_count - ended) pass_barrier();
     Fiber::suspend();
     return barrier_result;
 }
 
 void warp_instruction(const char* name, std::uint32_t mask, void* argument, void (*perform)(void* const*)) {
-    const int first = running->warp * warp_size;
+    const int first = running_thread->warp * warp_size;
     if (mask != whole_warp) fail(std::string(name) + " of a part of a warp: the emulation knows whole warps alone");
     if (first + warp_size > thread_count) fail(std::string(name) + " in a warp of fewer than 32 threads");
-    Meeting& meeting = warps[static_cast<std::size_t>(running->warp)].meeting;
+    Meeting& meeting = meetings[static_cast<std::size_t>(running_thread->warp)];
     if (meeting.arrived == 0) {
         meeting.name = name;
         meeting.perform = perform;
     } else if (meeting.perform != perform) {
         fail("is at " + std::string(name) + " while lanes of its warp are at " + meeting.name);
     }
-    meeting.arguments[running->lane] = argument;
-    running->waits_at = name;
+    meeting.arguments[running_thread->lane] = argument;
+    running_thread->waits_at = name;
     if (++meeting.arrived == warp_size) {
         meeting.arrived = 0;
         perform(meeting.arguments);
@@ -238,8 +224,10 @@ void warp_instruction(const char* name, std::uint32_t mask, void* argument, void
 }
 
 void warp_barrier(std::uint32_t mask) {
-    warp_instruction("__syncwarp", mask, nullptr,
-                     [](void* const*) { ++warps[static_cast<std::size_t>(running->warp)].epoch; });
+    warp_instruction("__syncwarp", mask, nullptr, [](void* const*) {
+        const int first = running_thread->warp * warp_size;
+        for (int lane = 0; lane < warp_size; ++lane) ++threads[static_cast<std::size_t>(first + lane)]->warp_epoch;
+    });
 }
 
 }  // namespace emulation

@@ -40,6 +40,7 @@ struct Thread {
     bool ended = false;
     std::vector<PendingCopy> copies;
     std::uint64_t committed_groups = 0;
+    std::uint32_t warp_epoch = 0;  ///< of __syncwarp that the warp has passed
     Fiber fiber;
 };
 
@@ -53,12 +54,11 @@ struct Launch {
 /// Runs every thread of every block. Throws Error.
 void run(const Launch& launch);
 
-/// Inside a kernel.
-bool inside_kernel();
-Thread& this_thread();
-/// Number of barriers that the block has passed, and of __syncwarp that the thread's warp has.
-std::uint32_t block_epoch();
-std::uint32_t warp_epoch();
+/// The thread that runs; null outside of kernels. In the header, like the next: each access to shared memory asks.
+inline Thread* running_thread = nullptr;
+/// Number of barriers that the block has passed.
+inline std::uint32_t block_epoch = 0;
+inline Thread& this_thread() { return *running_thread; }
 /// Ends the launch with `what`, said of this thread.
 [[noreturn]] void fail(const std::string& what);
 

@@ -76,7 +76,7 @@ namespace {
 
 /// A stack on which the first switch finds six registers, the address of `entry` and, for it, a return address of zero.
 void* first_state(std::byte* stack, void (*entry)()) {
-    auto* top = reinterpret_cast<std::uintptr_t*>(stack + stack_bytes) - 2;  // entry wants 16 n + 8, as after a call
+    auto* top = reinterpret_cast<std::uintptr_t*>(stack + stack_bytes) - 1;  // entry finds 16 n + 8, as after a call
     top[0] = 0;
     top[-1] = reinterpret_cast<std::uintptr_t>(entry);
     for (int i = 2; i <= 7; ++i) top[-i] = 0;

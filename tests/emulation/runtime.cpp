@@ -7,7 +7,6 @@
 #include <map>
 #include <mutex>
 #include <utility>
-#include <utility>
 
 #include "tests/emulation/cuda_runtime.h"
 #include "tests/emulation/device_memory.hpp"

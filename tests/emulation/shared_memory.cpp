@@ -14,16 +14,11 @@ constexpr std::uint32_t most_bytes = 227 << 10;
 constexpr std::uint32_t most_static_bytes = 48 << 10;
 
 bool ordered(std::uint32_t at_block, std::uint32_t at_warp, int other) {
-    if (at_block < block_epoch()) return true;
-    return other / warp_size == this_thread().warp && at_warp < warp_epoch();
+    if (at_block < block_epoch) return true;
+    return other / warp_size == this_thread().warp && at_warp < this_thread().warp_epoch;
 }
 
 }  // namespace
-
-SharedMemory& shared_memory() {
-    static SharedMemory memory;
-    return memory;
-}
 
 void SharedMemory::start_block(std::size_t dynamic_bytes) {
     if (bytes_.empty()) {
@@ -80,7 +75,7 @@ void SharedMemory::check_read(const Piece& piece, std::uint32_t address, bool by
         fail("reads what a cp.async of thread " + std::to_string(piece.writer) +
              " may still be writing (not waited for): " + name_of(address));
     }
-    if (piece.writer == this_thread().number && !by_warp) return;
+    if (piece.written_at_block < block_epoch || (piece.writer == this_thread().number && !by_warp)) return;
     if (ordered(piece.written_at_block, piece.written_at_warp, piece.writer)) return;
     fail("reads what thread " + std::to_string(piece.writer) +
          " wrote, and no barrier between them: " + name_of(address));
@@ -97,7 +92,7 @@ void SharedMemory::check_write(const Piece& piece, std::uint32_t address) const 
         fail("writes over what thread " + std::to_string(piece.writer) +
              " wrote, and no barrier between them: " + name_of(address));
     }
-    if (piece.reader < 0 || piece.read_at_block < block_epoch()) return;
+    if (piece.reader < 0 || piece.read_at_block < block_epoch) return;
     const bool alone = piece.reader == self.number && !piece.read_by_many;
     if (!piece.read_by_many_warps && (alone || ordered(piece.read_at_block, piece.read_at_warp, piece.reader))) return;
     fail("writes over what thread " + std::to_string(piece.reader) +
@@ -106,43 +101,50 @@ void SharedMemory::check_write(const Piece& piece, std::uint32_t address) const 
 
 void SharedMemory::note_read(Piece& piece, bool by_warp) const {
     const Thread& self = this_thread();
-    if (piece.reader < 0 || piece.read_at_block < block_epoch()) {
+    if (piece.read_at_block == block_epoch && piece.reader >= 0) {
+        // Nothing new: a write is an error already, or this thread, or its warp, is noted.
+        if (piece.read_by_many_warps) return;
+        const bool noted =
+            piece.read_by_many ? piece.reader / warp_size == self.warp : piece.reader == self.number && !by_warp;
+        if (noted && piece.read_at_warp == self.warp_epoch) return;
+    }
+    if (piece.reader < 0 || piece.read_at_block < block_epoch) {
         piece.read_by_many = piece.read_by_many_warps = false;
         piece.reader = -1;
     } else if (piece.reader / warp_size != self.warp) {
         piece.read_by_many_warps = true;
-    } else if (piece.read_at_warp < warp_epoch()) {
+    } else if (piece.read_at_warp < self.warp_epoch) {
         piece.read_by_many = false;
         piece.reader = -1;
     }
     if (by_warp || (piece.reader >= 0 && piece.reader != self.number)) piece.read_by_many = true;
     piece.reader = static_cast<std::int16_t>(self.number);
-    piece.read_at_block = block_epoch();
-    piece.read_at_warp = warp_epoch();
+    piece.read_at_block = block_epoch;
+    piece.read_at_warp = self.warp_epoch;
 }
 
-void SharedMemory::read(void* to, std::uint32_t address, std::uint32_t bytes, std::uint32_t begin, std::uint32_t end) {
+const std::byte* SharedMemory::read(std::uint32_t address, std::uint32_t bytes, std::uint32_t begin,
+                                    std::uint32_t end) {
     check_bounds("read", address, bytes, begin, end);
     for (std::uint32_t byte = address; byte < address + bytes; byte += piece_bytes) {
         Piece& piece = pieces_[byte / piece_bytes];
         check_read(piece, byte, false);
         note_read(piece, false);
     }
-    std::memcpy(to, bytes_.data() + address, bytes);
+    return bytes_.data() + address;
 }
 
-void SharedMemory::write(const void* from, std::uint32_t address, std::uint32_t bytes, std::uint32_t begin,
-                         std::uint32_t end) {
+std::byte* SharedMemory::write(std::uint32_t address, std::uint32_t bytes, std::uint32_t begin, std::uint32_t end) {
     check_bounds("write", address, bytes, begin, end);
     for (std::uint32_t byte = address; byte < address + bytes; byte += piece_bytes) {
         Piece& piece = pieces_[byte / piece_bytes];
         check_write(piece, byte);
         piece.state = Piece::written;
         piece.writer = static_cast<std::int16_t>(this_thread().number);
-        piece.written_at_block = block_epoch();
-        piece.written_at_warp = warp_epoch();
+        piece.written_at_block = block_epoch;
+        piece.written_at_warp = this_thread().warp_epoch;
     }
-    std::memcpy(bytes_.data() + address, from, bytes);
+    return bytes_.data() + address;
 }
 
 const std::byte* SharedMemory::read_by_warp(std::uint32_t address, std::uint32_t bytes) {
@@ -170,8 +172,8 @@ void SharedMemory::finish_copy(const void* from, std::uint32_t address, std::uin
     for (std::uint32_t byte = address; byte < address + bytes; byte += piece_bytes) {
         Piece& piece = pieces_[byte / piece_bytes];
         piece.state = Piece::written;
-        piece.written_at_block = block_epoch();
-        piece.written_at_warp = warp_epoch();
+        piece.written_at_block = block_epoch;
+        piece.written_at_warp = this_thread().warp_epoch;
     }
 }
 

@@ -18,9 +18,10 @@ class SharedMemory {
     std::uint32_t static_array(const void* key, const char* name, std::uint32_t bytes, std::uint32_t alignment);
     std::uint32_t dynamic_bytes() const { return dynamic_bytes_; }
 
-    /// By the running thread. `begin`, `end`: of the array that the access must stay in.
-    void read(void* to, std::uint32_t address, std::uint32_t bytes, std::uint32_t begin, std::uint32_t end);
-    void write(const void* from, std::uint32_t address, std::uint32_t bytes, std::uint32_t begin, std::uint32_t end);
+    /// The bytes at `address`, which the running thread reads or writes. `begin`, `end`: of the array that the access
+    /// must stay in.
+    const std::byte* read(std::uint32_t address, std::uint32_t bytes, std::uint32_t begin, std::uint32_t end);
+    std::byte* write(std::uint32_t address, std::uint32_t bytes, std::uint32_t begin, std::uint32_t end);
     /// The bytes at `address` for the running thread's whole warp (ldmatrix).
     const std::byte* read_by_warp(std::uint32_t address, std::uint32_t bytes);
     /// From now until finish_copy the bytes are neither old nor new (cp.async).
@@ -56,7 +57,8 @@ class SharedMemory {
     std::uint32_t dynamic_bytes_ = 0, used_ = 0;
 };
 
-SharedMemory& shared_memory();
+/// Of the block that runs.
+inline SharedMemory shared_memory;
 
 /// An element of shared memory that is read by conversion and written by assignment.
 template <class T>
@@ -68,11 +70,11 @@ class SharedElement {
 
     operator T() const {
         T value;
-        shared_memory().read(&value, address_, sizeof(T), begin_, end_);
+        std::memcpy(&value, shared_memory.read(address_, sizeof(T), begin_, end_), sizeof(T));
         return value;
     }
     const SharedElement& operator=(T value) const {
-        shared_memory().write(&value, address_, sizeof(T), begin_, end_);
+        std::memcpy(shared_memory.write(address_, sizeof(T), begin_, end_), &value, sizeof(T));
         return *this;
     }
     const SharedElement& operator=(const SharedElement& other) const { return *this = static_cast<T>(other); }
