@@ -44,7 +44,7 @@ void write(void* to, std::int64_t place, float value, Precision precision) {
 }
 
 float gelu_tanh(float x) {
-    return 0.5F * x * (1 + std::tanh(0.797884560802865F * (x + 0.044715F * x * x * x)));
+    return x / (1 + std::exp(-2 * 0.797884560802865F * (x + 0.044715F * x * x * x)));
 }
 
 /// [n, m] of [m, n].
