@@ -156,10 +156,9 @@ void run(const Options& options, BenchRun& bench) {
         const double data = split(since);
         const double wait_before = workspace.reduction_wait;
         StepSums sums;
-        sums.losses = compute_gradients(state, step.batch, workspace);
+        sums.losses = compute_gradients(state, step.batch, workspace).losses;
         const double waiting = workspace.reduction_wait - wait_before;
         const double computing = split(since) - waiting;
-        gradient_norm(state, workspace);
         update_parameters(state, workspace, training, learning_rate);
         backend->synchronize(default_stream);
         const double optimizing = split(since);
@@ -198,9 +197,9 @@ void run(const Options& options, BenchRun& bench) {
         log_information(fmt::format("{:<18}{:12.4f} s", what, median(values)));
     };
     line("data", usual.data);
-    line("forward, backward", usual.model);
+    line("gradients, norm", usual.model);
     line("reduction wait", usual.wait);
-    line("norm, LAMB", usual.optimizer);
+    line("LAMB", usual.optimizer);
     line("step", usual.step);
     // Of each pair of neighbouring steps, so that a machine that is busy for a while slows both.
     std::vector<double> costs;

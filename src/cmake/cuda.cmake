@@ -32,9 +32,14 @@ target_compile_options(kernels_cuda_part PRIVATE
 message(STATUS "CUDA: ${CUDAToolkit_VERSION} for compute capabilities ${CMAKE_CUDA_ARCHITECTURES}")
 
 # NCCL sums gradients between GPUs; without it MPI does, through the host.
-find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATH_SUFFIXES include)
-find_library(NCCL_LIBRARY nccl HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATH_SUFFIXES lib lib64)
+find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATHS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
+find_library(NCCL_LIBRARY nccl HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATHS ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib lib64)
 if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+  add_library(nccl INTERFACE)
+  target_include_directories(nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+  target_compile_definitions(nccl INTERFACE PROTALBERT_NCCL)
+  target_link_libraries(nccl INTERFACE ${NCCL_LIBRARY} CUDA::cudart_static)
+  set(nccl_libraries nccl)
   message(STATUS "NCCL: ${NCCL_LIBRARY}")
 else()
   message(STATUS "NCCL was not found (NCCL_ROOT in Makefile.inc): MPI will sum gradients, through the host")

@@ -1,35 +1,74 @@
 #include "comm/gradient_reduction.hpp"
 
-#include <algorithm>
 #include <chrono>
+#include <vector>
+
+#include "comm/mpi_sums.hpp"
 
 namespace protalbert {
 
-GradientReduction::GradientReduction(const Communicator& communicator) : communicator_(communicator.duplicate()) {}
+namespace {
 
-void GradientReduction::start(float* values, std::int64_t n) { start(values, n, MPI_FLOAT, sizeof(float)); }
+/// MPI on the gradients themselves.
+class HostReduction final : public ReductionMethod {
+  public:
+    HostReduction(const Communicator& communicator, Backend* backend)
+        : communicator_(communicator.duplicate()), backend_(backend) {}
+    void start(void* values, std::int64_t n, Type type, Stream stream) override {
+        if (backend_ != nullptr) backend_->synchronize(stream);  // MPI reads the memory itself
+        start_mpi_sum(requests_, values, n, type, communicator_);
+    }
+    void progress() override {
+        if (requests_.empty()) return;
+        int done = 0;
+        check_mpi(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE),
+                  "MPI_Testall");
+    }
+    void finish(Stream) override {
+        check_mpi(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
+        requests_.clear();
+    }
+    std::string description() const override { return "MPI"; }
 
-void GradientReduction::start(std::int64_t* values, std::int64_t n) {
-    start(values, n, MPI_INT64_T, sizeof(std::int64_t));
+  private:
+    Communicator communicator_;
+    Backend* backend_;
+    std::vector<MPI_Request> requests_;
+};
+
+std::unique_ptr<ReductionMethod> choose(const Communicator& communicator, Backend& backend, std::size_t bytes) {
+    if (backend.host_reaches_memory()) return std::make_unique<HostReduction>(communicator, &backend);
+    if (auto method = make_nccl_reduction(communicator, backend)) return method;
+    return make_staged_reduction(communicator, backend, bytes);
 }
 
-void GradientReduction::start(void* values, std::int64_t n, MPI_Datatype type, std::int64_t element_bytes) {
-    constexpr std::int64_t largest_piece = std::int64_t{1} << 30;  // MPI counts are ints
+}  // namespace
+
+GradientReduction::GradientReduction(const Communicator& communicator) : communicator_(communicator.duplicate()) {
+    if (communicator.ranks() > 1) method_ = std::make_unique<HostReduction>(communicator, nullptr);
+}
+
+GradientReduction::GradientReduction(const Communicator& communicator, Backend& backend, std::size_t bytes)
+    : communicator_(communicator.duplicate()) {
+    if (communicator.ranks() > 1) method_ = choose(communicator, backend, bytes);
+}
+
+void GradientReduction::start(float* values, std::int64_t n, Stream stream) {
+    start(values, n, ReductionMethod::Type::float32, sizeof(float), stream);
+}
+
+void GradientReduction::start(std::int64_t* values, std::int64_t n, Stream stream) {
+    start(values, n, ReductionMethod::Type::int64, sizeof(std::int64_t), stream);
+}
+
+void GradientReduction::start(void* values, std::int64_t n, ReductionMethod::Type type, std::int64_t element_bytes,
+                              Stream stream) {
     bytes_ += n * element_bytes;
-    if (communicator_.ranks() == 1) return;
-    for (std::int64_t first = 0; first < n; first += largest_piece) {
-        const int count = static_cast<int>(std::min(largest_piece, n - first));
-        check_mpi(MPI_Iallreduce(MPI_IN_PLACE, static_cast<std::byte*>(values) + first * element_bytes, count, type,
-                                 MPI_SUM, communicator_.handle(), &requests_.emplace_back()),
-                  "MPI_Iallreduce");
-    }
+    if (method_) method_->start(values, n, type, stream);
 }
 
 void GradientReduction::progress() {
-    if (requests_.empty()) return;
-    int done = 0;
-    check_mpi(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE),
-              "MPI_Testall");
+    if (method_) method_->progress();
 }
 
 double GradientReduction::maximum(double value) const {
@@ -37,12 +76,13 @@ double GradientReduction::maximum(double value) const {
     return value;
 }
 
-double GradientReduction::finish() {
+double GradientReduction::finish(Stream stream) {
     const auto start = std::chrono::steady_clock::now();
-    check_mpi(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
-    requests_.clear();
+    if (method_) method_->finish(stream);
     bytes_ = 0;
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
+
+std::string GradientReduction::description() const { return method_ ? method_->description() : "nobody else"; }
 
 }  // namespace protalbert
