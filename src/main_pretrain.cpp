@@ -28,6 +28,7 @@ struct Options {
     std::vector<std::string> overrides;
     StartOptions start;
     DumpRequest dump;
+    TimelineRequest timeline;
     std::string device = "auto";
 };
 
@@ -51,6 +52,12 @@ std::optional<int> parse(Options& options, int argc, char** argv, const Communic
     auto* file = app.add_option("--dump-file", options.dump.file, "HDF5 file for --dump-step");
     step->needs(file);
     file->needs(step);
+    auto* timeline = app.add_option("--timeline", options.timeline.file,
+                                    "write what every rank did when, for chrome://tracing or ui.perfetto.dev (JSON)");
+    app.add_option("--timeline-steps", options.timeline.steps, "the first so many steps of this start")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 10000))
+        ->needs(timeline);
     app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str();
     return parse_command_line(app, argc, argv, communicator);
 }
@@ -116,6 +123,8 @@ int run(int argc, char** argv, const Communicator& communicator) {
         return exit_done;
     }
     check_dump(options.dump, state, settings, communicator);
+    if (!options.timeline.file.empty())
+        on_root(communicator, [&] { require_writable_place(options.timeline.file, "timeline"); });
     prepare_directory(state, settings, communicator);
     report_start(start, state, settings);
 
@@ -125,6 +134,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
                          .corpus = corpus,
                          .validation = validation.get(),
                          .dump = options.dump,
+                         .timeline = options.timeline,
                          .program_start = program_start,
                          .communicator = communicator});
 }

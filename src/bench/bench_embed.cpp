@@ -111,6 +111,8 @@ void run(const Options& options, BenchRun& bench) {
                     {"product_flops_per_second", product_rate},
                     {"model_over_product", rate / product_rate},
                     {"peak_bytes", peak}};
+    bench.figure = {
+        "residues_per_second", residues / seconds, "residues/s", {{"model_over_product", rate / product_rate}}};
 }
 
 }  // namespace

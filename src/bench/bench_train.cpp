@@ -222,6 +222,17 @@ void run(const Options& options, BenchRun& bench) {
                     {"step_seconds", median(usual.step)},
                     {"loss", usual.loss},
                     {"peak_bytes", peak}};
+    bench.figure = {"tokens_per_second",
+                    usual.tokens / all_seconds,
+                    "real tokens/s",
+                    {{"batch", options.batch},
+                     {"parameters", state.model.layout.count()},
+                     {"tokens_per_step", usual.tokens / options.steps},
+                     {"step_seconds", median(usual.step)},
+                     {"model_seconds", median(usual.model)},
+                     {"reduction_seconds", median(usual.wait)},
+                     {"optimizer_seconds", median(usual.optimizer)},
+                     {"model_flops_per_second", median(usual.flop_rates)}}};
     if (options.reproducible) {
         bench.report["reproducible_step_seconds"] = median(reproducible.step);
         bench.report["reproducible_cost"] = median(costs);

@@ -1,7 +1,7 @@
 #pragma once
 // Sums gradients over ranks while the backward pass goes on: each range starts as soon as it is final.
 //
-// Three ways, by where the gradients are and what the build has: MPI on memory that the host reaches; NCCL between GPUs,
+// Three ways, by where the gradients are and what the build has: MPI on memory that the host reaches (host_reduction.cpp); NCCL between GPUs,
 // on a stream of its own (nccl_reduction.cpp); MPI on copies in the host's memory (staged_reduction.cpp).
 
 #include <cstddef>
@@ -19,8 +19,8 @@ class ReductionMethod {
   public:
     enum class Type { float32, int64 };
     virtual ~ReductionMethod() = default;
-    /// Starts the sum over ranks of values [n], in place, behind what is enqueued on `stream`.
-    virtual void start(void* values, std::int64_t n, Type type, Stream stream) = 0;
+    /// Starts the sum over ranks of values [n], in place, behind what is enqueued on `stream`. `name`: for the timeline.
+    virtual void start(void* values, std::int64_t n, Type type, Stream stream, const std::string& name) = 0;
     /// Lets the sums in flight advance; does not wait.
     virtual void progress() = 0;
     /// What is enqueued on `stream` from now on finds every started sum done. May wait.
@@ -38,9 +38,9 @@ class GradientReduction {
     GradientReduction(GradientReduction&&) = default;
     GradientReduction& operator=(GradientReduction&&) = default;
     /// Starts the sum over ranks of values [n], in place, behind what is enqueued on `stream`; every rank calls it for
-    /// the same ranges in the same order.
-    void start(float* values, std::int64_t n, Stream stream = {});
-    void start(std::int64_t* values, std::int64_t n, Stream stream = {});
+    /// the same ranges in the same order. `name`: for the timeline.
+    void start(float* values, std::int64_t n, Stream stream = {}, const std::string& name = {});
+    void start(std::int64_t* values, std::int64_t n, Stream stream = {}, const std::string& name = {});
     /// Lets the sums in flight advance; cheap, for use between products.
     void progress();
     /// What is enqueued on `stream` from now on finds every started sum done. Seconds that the host spent waiting.
@@ -52,12 +52,15 @@ class GradientReduction {
     std::string description() const;
 
   private:
-    void start(void* values, std::int64_t n, ReductionMethod::Type type, std::int64_t element_bytes, Stream stream);
+    void start(void* values, std::int64_t n, ReductionMethod::Type type, std::int64_t element_bytes, Stream stream,
+               const std::string& name);
     Communicator communicator_;
     std::unique_ptr<ReductionMethod> method_;  ///< null where one rank is alone
     std::int64_t bytes_ = 0;
 };
 
+/// By MPI, in place. `backend`: what the gradients are computed by, null where nothing is enqueued.
+std::unique_ptr<ReductionMethod> make_host_reduction(const Communicator& communicator, Backend* backend);
 /// By MPI through pinned host memory of `bytes`.
 std::unique_ptr<ReductionMethod> make_staged_reduction(const Communicator& communicator, Backend& backend,
                                                        std::size_t bytes);

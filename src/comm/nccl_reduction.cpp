@@ -123,7 +123,7 @@ class NcclReduction final : public ReductionMethod {
     NcclReduction(const NcclReduction&) = delete;
     NcclReduction& operator=(const NcclReduction&) = delete;
 
-    void start(void* values, std::int64_t n, Type type, Stream stream) override {
+    void start(void* values, std::int64_t n, Type type, Stream stream, const std::string&) override {
         backend_.record(final_.get(), stream);
         backend_.wait(stream_.get(), final_.get());
         check_nccl(ncclAllReduce(values, values, static_cast<std::size_t>(n),

@@ -26,7 +26,7 @@ class StagedReduction final : public ReductionMethod {
           final_(backend),
           back_(backend) {}
 
-    void start(void* values, std::int64_t n, Type type, Stream stream) override {
+    void start(void* values, std::int64_t n, Type type, Stream stream, const std::string&) override {
         backend_.record(final_.get(), stream);
         backend_.wait(stream_.get(), final_.get());
         const std::int64_t bytes = n * element_bytes(type);

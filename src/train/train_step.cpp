@@ -5,13 +5,18 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <string>
 #include <utility>
+
+#include "base/timeline.hpp"
 
 namespace protalbert {
 
 namespace {
 
 constexpr Stream stream = {};
+/// In the timeline: what of the reduction no computation hides.
+constexpr const char* wait_name = "wait for other ranks' gradients";
 
 std::size_t float_bytes(const ParameterLayout& layout) { return static_cast<std::size_t>(layout.size) * sizeof(float); }
 
@@ -125,6 +130,31 @@ void run_micro_batch(TrainState& state, const PackedBatch& packed, const LossSca
                      workspace.step_losses(), scales.masked, scales.sentence, ready, stream);
 }
 
+/// Lets a step's compute lane consist of spans from one mark to the next, while a timeline is recorded.
+class ComputeSpans {
+  public:
+    explicit ComputeSpans(const ParameterLayout& layout) : layout_(layout) {}
+    /// What was computed since the mark before.
+    void mark(const std::string& name) {
+        if (!timeline::is_on()) return;
+        timeline::record(Lane::compute, name, since_);
+        since_ = timeline::Clock::now();
+    }
+    /// The first parameter in a range of the gradient; empty when nothing is recorded.
+    std::string name_of(std::int64_t offset, std::int64_t size) const {
+        if (!timeline::is_on()) return {};
+        const auto inside = [&](const Parameter& p) { return p.offset >= offset && p.offset < offset + size; };
+        const auto& all = layout_.parameters;
+        const auto first = std::find_if(all.begin(), all.end(), inside);
+        const auto more = std::count_if(all.begin(), all.end(), inside) - 1;
+        return (first == all.end() ? "padding" : first->name) + (more > 0 ? " +" + std::to_string(more) : "");
+    }
+
+  private:
+    const ParameterLayout& layout_;
+    timeline::Clock::time_point since_ = timeline::Clock::now();
+};
+
 /// One attempt at compute_exact_gradients: the sums over ranks stay in workspace.exact.
 LossTotals sum_exactly(TrainState& state, const StepBatch& batch, int bits, StepWorkspace& workspace) {
     Backend& backend = *state.model.backend;
@@ -132,9 +162,12 @@ LossTotals sum_exactly(TrainState& state, const StepBatch& batch, int bits, Step
     float* const gradients = state.gradients.as<float>();
     backend.set_zero(gradients, float_bytes(state.model.layout), stream);
     start_sums(exact, bits, backend, stream);
+    ComputeSpans spans(state.model.layout);
     const GradientReady reduce = [&](std::int64_t offset, std::int64_t size) {
         add_gradients(exact, gradients, offset, size, backend, stream);
-        workspace.reduction.start(exact.gradients.as<std::int64_t>() + offset, size, stream);
+        const std::string name = spans.name_of(offset, size);
+        spans.mark(name);
+        workspace.reduction.start(exact.gradients.as<std::int64_t>() + offset, size, stream, name);
         workspace.reduction.progress();
     };
     const LossScales scales = loss_scales(batch);
@@ -145,9 +178,11 @@ LossTotals sum_exactly(TrainState& state, const StepBatch& batch, int bits, Step
         run_micro_batch(state, packed, scales, last ? reduce : GradientReady{}, workspace);
         if (!last) add_gradients(exact, gradients, 0, state.model.layout.size, backend, stream);
         add_losses(losses, round_for_sums(download_losses(workspace, backend)));
+        spans.mark(last ? "losses" : "micro-batch");
     }
     if (batch.micro_batches.empty()) announce_gradients(state.model, reduce);
     workspace.reduction_wait += workspace.reduction.finish(stream);
+    spans.mark(wait_name);
     return losses;
 }
 
@@ -182,18 +217,22 @@ void sum_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& wor
     Backend& backend = *state.model.backend;
     float* const gradients = state.gradients.as<float>();
     backend.set_zero(gradients, float_bytes(state.model.layout), stream);
-    clear_losses(workspace, backend);
+    ComputeSpans spans(state.model.layout);
     const GradientReady reduce = [&](std::int64_t offset, std::int64_t size) {
-        workspace.reduction.start(gradients + offset, size, stream);
+        const std::string name = spans.name_of(offset, size);
+        spans.mark(name);
+        workspace.reduction.start(gradients + offset, size, stream, name);
         workspace.reduction.progress();
     };
     const LossScales scales = loss_scales(batch);
     for (const PackedBatch& packed : batch.micro_batches) {
         const bool last = &packed == &batch.micro_batches.back();
         run_micro_batch(state, packed, scales, last ? reduce : GradientReady{}, workspace);
+        if (!last) spans.mark("micro-batch");
     }
     if (batch.micro_batches.empty()) announce_gradients(state.model, reduce);
     workspace.reduction_wait += workspace.reduction.finish(stream);
+    spans.mark(wait_name);
 }
 
 }  // namespace
@@ -206,6 +245,7 @@ StepOutcome compute_gradients(TrainState& state, const StepBatch& batch, StepWor
     } else {
         sum_gradients(state, batch, workspace);
     }
+    const Span span(Lane::compute, "gradient norm");
     backend.sum_of_squares(workspace.squared_norm(), state.gradients.as<float>(), state.model.layout.size, stream);
     const StepResults& results = download_results(workspace, backend);
     return {.losses = workspace.exact ? exact_losses : totals_of(results),
@@ -214,6 +254,7 @@ StepOutcome compute_gradients(TrainState& state, const StepBatch& batch, StepWor
 
 void update_parameters(TrainState& state, const StepWorkspace& workspace, const TrainSettings& settings,
                        double learning_rate) {
+    const Span span(Lane::compute, "update");
     OptimizerStep step;  // both moments' decay rates and epsilon are the official ones
     step.learning_rate = learning_rate;
     step.weight_decay = settings.weight_decay;
