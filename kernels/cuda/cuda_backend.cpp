@@ -68,11 +68,13 @@ CudaBackend::CudaBackend(Precision precision) : precision_(precision) {
     PROTALBERT_CUDA_CHECK(cudaGetDevice(&device_));
     scratch_ = allocate_device(scratch_bytes);
     products_ = std::make_unique<Products>(precision);
+    tiles_ = std::make_unique<TileUploads>();
 }
 
 CudaBackend::~CudaBackend() {
     cudaDeviceSynchronize();  // what is under way may still use the memory
     for (const auto& [variables, table] : piece_tables_) cudaFree(table);
+    tiles_.reset();
     products_.reset();
     cudaFree(scratch_);
 }
@@ -107,7 +109,9 @@ std::optional<MemorySize> CudaBackend::memory() const {
     return size;
 }
 
-std::size_t CudaBackend::own_bytes() const { return scratch_bytes + Products::workspace_bytes(); }
+std::size_t CudaBackend::own_bytes() const { 
+    return scratch_bytes + Products::workspace_bytes() + TileUploads::first_bytes();
+ }
 
 void* CudaBackend::allocate_host(std::size_t bytes) {
     void* memory = nullptr;

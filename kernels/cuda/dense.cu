@@ -66,8 +66,8 @@ void CudaBackend::linear(Activations out, Activations x, Weight weight, Weight b
 void CudaBackend::linear_gelu(Activations out, Activations pre, Activations x, Weight weight, Weight bias, Gelu form,
                               std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
     if (T == 0 || N == 0) return;
-    // cuBLASLt knows the tanh form alone.
-    if (form == Gelu::tanh && bias) {
+    // cuBLASLt knows the tanh form alone, and promises of its tanh no more than bfloat16 can hold.
+    if (form == Gelu::tanh && bias && precision_ == Precision::bfloat16) {
         Product product;
         product.d = out.data;
         product.a = x.data;

@@ -32,7 +32,7 @@ __global__ void residual_layer_norm_kernel(Element* out, float* mean, float* rst
     };
 
     // 1. The sum of the branches and its mean.
-    float kept[Kept][Width];
+    float kept[Kept][Width] = {};
     float extra[Width];
     float sum = 0;
     const auto add = [&](const float (&s)[Width], std::int64_t n) {
@@ -124,7 +124,7 @@ __global__ void layer_norm_backward_kernel(Element* ds, float* partials, const E
         const Element* const dout_row = dout + row * N;
         const Element* const s_row = s + row * N;
         const float centre = mean[row], inverse = rstd[row];
-        float dy[Kept][Width], x[Kept][Width];
+        float dy[Kept][Width] = {}, x[Kept][Width] = {};
         float extra_dy[Width], extra_x[Width];
         float sum = 0, product = 0;
         const auto load = [&](float (&dy_pack)[Width], float (&x_pack)[Width], std::int64_t n) {

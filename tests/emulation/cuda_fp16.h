@@ -16,5 +16,6 @@ struct alignas(4) __half2 {
 
 inline __half __float2half(float x) { return __half(x); }
 inline __half __float2half_rn(float x) { return __half(x); }
+inline unsigned short __half_as_ushort(__half x) { return x.bits; }
 inline float __half2float(__half x) { return static_cast<float>(x); }
 inline __half2 __floats2half2_rn(float x, float y) { return {__half(x), __half(y)}; }

@@ -1,5 +1,7 @@
 #include "tests/emulation/execution.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
@@ -66,7 +68,7 @@ int barrier_result = 0;
 std::string failure;
 
 std::string place(const dim3& at) {
-    return "(" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
+    return fmt::format("({}, {}, {})", at.x, at.y, at.z);
 }
 
 std::string where() {
