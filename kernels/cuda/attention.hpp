@@ -13,6 +13,9 @@ namespace protalbert::cuda {
 
 /// Rows of a tile.
 constexpr std::int64_t attention_tile_rows = 128;
+/// Largest sequence, and largest 3H: kernels address a sequence's elements with 31 bits.
+constexpr std::int64_t most_attention_rows = 65536;
+constexpr std::int64_t most_attention_columns = 32768;
 
 /// The rows [first, min(first + attention_tile_rows, length)) of the sequence of `length` tokens that starts at token
 /// `begin` of the batch.
@@ -31,8 +34,11 @@ constexpr std::int64_t most_attention_tiles(std::int64_t S, std::int64_t T) { re
 
 /// Lists the tiles of `sequences` in `host` [most_attention_tiles] and returns their number: those of the longest
 /// sequence first, so that no long one is started last, when other multiprocessors have run out of work.
-/// Allocates nothing. Throws Error where T does not fit 31 bits.
+/// Allocates nothing. Throws Error where a sequence is longer than most_attention_rows or T does not fit 31 bits.
 std::int64_t list_attention_tiles(AttentionTile* host, const PackedSequences& sequences);
+
+/// Throws Error where 3 A D is more than most_attention_columns.
+void check_attention_columns(std::int64_t A, std::int64_t D);
 
 /// out [T, H], logsumexp [A, T] (may be null) from qkv [T, 3H], H = A D. Arrays of bfloat16 start at multiples of 16
 /// bytes.

@@ -39,20 +39,6 @@ struct Backward {
     static constexpr int statistics_bytes = 4 * walk_tile * static_cast<int>(sizeof(float));
 };
 
-/// Where a block's head of a sequence lies.
-struct Head {
-    std::int64_t qkv;         ///< element of q in the sequence's first row; k and v are H and 2H further
-    std::int64_t out;         ///< element of out and dout
-    std::int64_t statistics;  ///< element of logsumexp and delta
-};
-
-template <int D>
-__device__ __forceinline__ Head find_head(const AttentionTile& tile, std::int64_t T, int A) {
-    const int head = static_cast<int>(blockIdx.x % static_cast<unsigned>(A));
-    const std::int64_t H = std::int64_t{A} * D;
-    return {tile.begin * 3 * H + head * D, tile.begin * H + head * D, head * T + tile.begin};
-}
-
 template <int groups, int columns>
 __device__ __forceinline__ void set_zero(float (&sums)[groups][columns][4]) {
 #pragma unroll
@@ -113,6 +99,7 @@ __device__ __forceinline__ void add_queries(float (&dk)[Backward<D>::groups][D /
                                             Shared<bfloat16> dout, Shared<float> logsumexp, Shared<float> delta,
                                             int query, float log2_scale, int lane) {
     constexpr int groups = Backward<D>::groups;
+    lane = opaque(lane);  // addresses are quicker computed again for each part than kept
     float p[groups][part_rows / 8][4] = {}, ds[groups][part_rows / 8][4] = {};  // transposed: rows are keys
 #pragma unroll
     for (int step = 0; step < D / 16; ++step) {
@@ -198,26 +185,32 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
     const Shared<bfloat16> v = k + own_elements, walk = v + own_elements;
     const Shared<float> statistics = dynamic_shared<float>(Backward<D>::tiles_bytes, 4 * walk_tile);
     const AttentionTile tile = tiles[blockIdx.x / static_cast<unsigned>(A)];
-    const Head head = find_head<D>(tile, T, A);
+    const int head = static_cast<int>(blockIdx.x % static_cast<unsigned>(A));
+    const int H = A * D, stride = 3 * H;
+    // From here on row 0 is the sequence's first and column 0 the head's first.
+    qkv += std::int64_t{tile.begin} * stride + head * D;
+    dqkv += std::int64_t{tile.begin} * stride + head * D;
+    dout += std::int64_t{tile.begin} * H + head * D;
+    logsumexp += head * T + tile.begin;
+    delta += head * T + tile.begin;
     const int thread = static_cast<int>(threadIdx.x), lane = thread % warp_threads;
     const int first_key = thread / warp_threads * 16 * groups;
-    const std::int64_t H = std::int64_t{A} * D, stride = 3 * H;
     const int keys = tile.length - tile.first;
     const bool works = first_key < keys;
 
     const auto copy_queries = [&](int first) {
         const int buffer = first / walk_tile % 2, valid = tile.length - first;
         const Shared<bfloat16> to = walk + buffer * 2 * tile_elements;
-        copy_tile<D, walk_tile, threads>(to, qkv + head.qkv + first * stride, stride, valid);
-        copy_tile<D, walk_tile, threads>(to + tile_elements, dout + head.out + first * H, H, valid);
+        copy_tile<D, walk_tile, threads>(to, qkv + first * stride, stride, valid);
+        copy_tile<D, walk_tile, threads>(to + tile_elements, dout + first * H, H, valid);
         if (thread < 2 * walk_tile) {
             const int row = thread % walk_tile;
-            const float* const from = (thread < walk_tile ? logsumexp : delta) + head.statistics + first;
-            cp_async4(statistics + (buffer * 2 * walk_tile + thread), from + row, row < valid);
+            const float* const from = thread < walk_tile ? logsumexp : delta;
+            cp_async4(statistics + (buffer * 2 * walk_tile + thread), from + first + row, row < valid);
         }
         cp_async_commit();
     };
-    const bfloat16* const own = qkv + head.qkv + H + tile.first * stride;
+    const bfloat16* const own = qkv + H + tile.first * stride;
     copy_tile<D, attention_tile_rows, threads>(k, own, stride, keys);
     copy_tile<D, attention_tile_rows, threads>(v, own + H, stride, keys);
     copy_queries(0);
@@ -240,7 +233,7 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
         }
     }
     if (!works) return;
-    bfloat16* const to = dqkv + head.qkv + H + tile.first * stride;
+    bfloat16* const to = dqkv + H + tile.first * stride;
 #pragma unroll
     for (int group = 0; group < groups; ++group) {
         store_rows<D>(to, stride, keys, k, first_key + 16 * group, dk[group], {scale, scale}, lane);
@@ -258,6 +251,7 @@ __device__ __forceinline__ void add_keys(float (&dq)[Backward<D>::groups][D / 8]
                                          const float (&delta)[Backward<D>::groups][2], Shared<bfloat16> k,
                                          Shared<bfloat16> v, int key, int keys, float log2_scale, int lane) {
     constexpr int groups = Backward<D>::groups;
+    lane = opaque(lane);  // addresses are quicker computed again for each part than kept
     float p[groups][part_rows / 8][4] = {}, ds[groups][part_rows / 8][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; ++step) {
@@ -330,22 +324,28 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
     const Shared<bfloat16> own_q = dynamic_shared<bfloat16>(0, 2 * own_elements + 4 * tile_elements);
     const Shared<bfloat16> own_dout = own_q + own_elements, walk = own_dout + own_elements;
     const AttentionTile tile = tiles[blockIdx.x / static_cast<unsigned>(A)];
-    const Head head = find_head<D>(tile, T, A);
+    const int head = static_cast<int>(blockIdx.x % static_cast<unsigned>(A));
+    const int H = A * D, stride = 3 * H;
+    // From here on row 0 is the sequence's first and column 0 the head's first.
+    qkv += std::int64_t{tile.begin} * stride + head * D;
+    dqkv += std::int64_t{tile.begin} * stride + head * D;
+    dout += std::int64_t{tile.begin} * H + head * D;
+    logsumexp += head * T + tile.begin;
+    delta += head * T + tile.begin;
     const int lane = static_cast<int>(threadIdx.x) % warp_threads;
     const int first_query = static_cast<int>(threadIdx.x) / warp_threads * 16 * groups;
-    const std::int64_t H = std::int64_t{A} * D, stride = 3 * H;
     const int queries = tile.length - tile.first;
     const bool works = first_query < queries;
 
     const auto copy_keys = [&](int first) {
         const Shared<bfloat16> to = walk + first / walk_tile % 2 * 2 * tile_elements;
-        const bfloat16* const from = qkv + head.qkv + H + first * stride;
+        const bfloat16* const from = qkv + H + first * stride;
         copy_tile<D, walk_tile, threads>(to, from, stride, tile.length - first);
         copy_tile<D, walk_tile, threads>(to + tile_elements, from + H, stride, tile.length - first);
         cp_async_commit();
     };
-    copy_tile<D, attention_tile_rows, threads>(own_q, qkv + head.qkv + tile.first * stride, stride, queries);
-    copy_tile<D, attention_tile_rows, threads>(own_dout, dout + head.out + tile.first * H, H, queries);
+    copy_tile<D, attention_tile_rows, threads>(own_q, qkv + tile.first * stride, stride, queries);
+    copy_tile<D, attention_tile_rows, threads>(own_dout, dout + tile.first * H, H, queries);
     cp_async_commit();
     copy_keys(0);
 
@@ -355,9 +355,8 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const int row = first_query + 16 * group + 8 * half + lane / 4;
-            const std::int64_t at = head.statistics + tile.first + row;
-            shift[group][half] = row < queries ? logsumexp[at] * log2_e : 0.0F;
-            row_delta[group][half] = row < queries ? delta[at] : 0.0F;
+            shift[group][half] = row < queries ? logsumexp[tile.first + row] * log2_e : 0.0F;
+            row_delta[group][half] = row < queries ? delta[tile.first + row] : 0.0F;
         }
     }
     cp_async_wait<1>();
@@ -386,7 +385,7 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
         }
     }
     if (!works) return;
-    bfloat16* const to = dqkv + head.qkv + tile.first * stride;
+    bfloat16* const to = dqkv + tile.first * stride;
 #pragma unroll
     for (int group = 0; group < groups; ++group) {
         store_rows<D>(to, stride, queries, own_q, first_query + 16 * group, dq[group], {scale, scale}, lane);
@@ -396,6 +395,7 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
 template <int D>
 void backward(bfloat16* dqkv, float* delta, const bfloat16* dout, const bfloat16* out, const bfloat16* qkv,
               const float* logsumexp, AttentionTiles tiles, std::int64_t T, std::int64_t A, cudaStream_t stream) {
+    check_attention_columns(A, D);
     constexpr int delta_threads = 256;
     const std::int64_t pieces = T * A * (D / chunk);
     launch("attention_delta", attention_delta_kernel<D>,

@@ -5,8 +5,9 @@
 // warp, which keep the running maximum and sum of the softmax in float32; no warp needs another's numbers, so one
 // barrier a tile is enough: it says that the tile has arrived and that the other buffer is free.
 //
-// A warp has 32 queries where D allows it, two products for each operand b that it reads from shared memory: with 16
-// the reading (256 bytes a product, 128 a cycle and multiprocessor) would take longer than the product.
+// A warp has 32 queries, two products for each operand b that it reads from shared memory: with 16 the reading (256
+// bytes a product, 128 a cycle and multiprocessor) would take as long as the product on an A100, longer on an H100. The
+// queries themselves are read again for each tile, a quarter more: registers would hold them, but little else.
 
 #include <cmath>
 
@@ -17,16 +18,13 @@ namespace protalbert::cuda {
 
 namespace {
 
-/// Keys of a tile: four operands of 16, scores of 32 queries in 64 registers.
-constexpr int key_tile = 64;
-
 template <int D>
 struct Forward {
-    /// Groups of 16 queries of a warp. With D = 128 the results of two would take 128 registers of the 255.
-    static constexpr int groups = D <= 64 ? 2 : 1;
+    static constexpr int groups = 2;  ///< of 16 queries, of a warp
     static constexpr int threads = static_cast<int>(attention_tile_rows) / (16 * groups) * warp_threads;
-    /// Blocks on a multiprocessor: as many as the registers of 65,536 allow.
-    static constexpr int blocks = D <= 64 ? 2 : 1;
+    static constexpr int blocks = 2;  ///< on a multiprocessor: its 65,536 registers, 255 a thread
+    /// Keys of a tile: the scores of 32 queries with 64 of them take 64 registers, the sums D.
+    static constexpr int key_tile = D <= 64 ? 64 : 32;
     static constexpr int q_elements = static_cast<int>(attention_tile_rows) * D;
     static constexpr int tile_elements = key_tile * D;
     /// q, then k and v of one tile, k and v of the next.
@@ -38,7 +36,6 @@ struct Forward {
 template <int D>
 struct Rows {
     static constexpr int groups = Forward<D>::groups;
-    std::uint32_t q[groups][D / 16][4];
     float out[groups][D / 8][4];  ///< sums of exp(score - maximum) v
     float maximum[groups][2];     ///< of the scores, not scaled
     float sum[groups][2];         ///< of exp(score - maximum), this lane's columns alone
@@ -46,12 +43,16 @@ struct Rows {
 
 /// Adds a tile of keys and values. `keys`: how many of them are the sequence's, where `last`.
 template <int D, bool last>
-__device__ __forceinline__ void add_tile(Rows<D>& rows, Shared<bfloat16> k, Shared<bfloat16> v, int keys,
-                                         float log2_scale, int lane) {
-    constexpr int groups = Forward<D>::groups;
+__device__ __forceinline__ void add_tile(Rows<D>& rows, Shared<bfloat16> q, int first_row, Shared<bfloat16> k,
+                                         Shared<bfloat16> v, int keys, float log2_scale, int lane) {
+    constexpr int groups = Forward<D>::groups, key_tile = Forward<D>::key_tile;
+    lane = opaque(lane);  // addresses are quicker computed again for each tile than kept
     float score[groups][key_tile / 8][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; ++step) {
+        std::uint32_t a[groups][4];
+#pragma unroll
+        for (int group = 0; group < groups; ++group) load_a<D>(a[group], q, first_row + 16 * group, step, lane);
 #pragma unroll
         for (int n = 0; n < key_tile / 16; ++n) {
             if (last && 16 * n >= keys) continue;
@@ -59,8 +60,8 @@ __device__ __forceinline__ void add_tile(Rows<D>& rows, Shared<bfloat16> k, Shar
             load_b_of_rows<D>(b, k, 16 * n, step, lane);
 #pragma unroll
             for (int group = 0; group < groups; ++group) {
-                mma_m16n8k16(score[group][2 * n], rows.q[group][step], b[0]);
-                mma_m16n8k16(score[group][2 * n + 1], rows.q[group][step], b[1]);
+                mma_m16n8k16(score[group][2 * n], a[group], b[0]);
+                mma_m16n8k16(score[group][2 * n + 1], a[group], b[1]);
             }
         }
     }
@@ -129,7 +130,7 @@ __device__ __forceinline__ void add_tile(Rows<D>& rows, Shared<bfloat16> k, Shar
 
 /// Divides by the sum and writes out and logsumexp of the rows below `valid`.
 template <int D>
-__device__ __forceinline__ void finish(Rows<D>& rows, bfloat16* out, std::int64_t stride, float* logsumexp, int valid,
+__device__ __forceinline__ void finish(Rows<D>& rows, bfloat16* out, int stride, float* logsumexp, int valid,
                                        Shared<bfloat16> stage, int first_row, float log2_scale, int lane) {
 #pragma unroll
     for (int group = 0; group < Forward<D>::groups; ++group) {
@@ -158,7 +159,7 @@ __global__ void __launch_bounds__(Forward<D>::threads, Forward<D>::blocks)
                              const bfloat16* __restrict__ qkv /*[T, 3H]*/, const AttentionTile* __restrict__ tiles,
                              std::int64_t T, int A, float log2_scale) {
     constexpr int groups = Forward<D>::groups, threads = Forward<D>::threads;
-    constexpr int tile_elements = Forward<D>::tile_elements;
+    constexpr int key_tile = Forward<D>::key_tile, tile_elements = Forward<D>::tile_elements;
     const Shared<bfloat16> q = dynamic_shared<bfloat16>(0, Forward<D>::q_elements);
     const Shared<bfloat16> kv =
         dynamic_shared<bfloat16>(Forward<D>::q_elements * static_cast<int>(sizeof(bfloat16)), 4 * tile_elements);
@@ -166,20 +167,23 @@ __global__ void __launch_bounds__(Forward<D>::threads, Forward<D>::blocks)
     const int head = static_cast<int>(blockIdx.x % static_cast<unsigned>(A));
     const int lane = static_cast<int>(threadIdx.x) % warp_threads;
     const int first_row = static_cast<int>(threadIdx.x) / warp_threads * 16 * groups;
-    const std::int64_t H = std::int64_t{A} * D, stride = 3 * H;
-    const bfloat16* const sequence = qkv + tile.begin * stride + head * D;
+    const int H = A * D, stride = 3 * H;
+    // From here on row 0 is the sequence's first and column 0 the head's first.
+    qkv += std::int64_t{tile.begin} * stride + head * D;
+    out += std::int64_t{tile.begin} * H + head * D;
+    if (logsumexp != nullptr) logsumexp += head * T + tile.begin;
     const int queries = tile.length - tile.first;  // some are behind the tile where there are more than its rows
     // A warp behind the last query copies tiles with the others and computes nothing.
     const bool works = first_row < queries;
 
     const auto copy_keys = [&](int first) {
         const Shared<bfloat16> to = kv + first / key_tile % 2 * 2 * tile_elements;
-        const bfloat16* const from = sequence + H + first * stride;
+        const bfloat16* const from = qkv + H + first * stride;
         copy_tile<D, key_tile, threads>(to, from, stride, tile.length - first);
         copy_tile<D, key_tile, threads>(to + tile_elements, from + H, stride, tile.length - first);
         cp_async_commit();
     };
-    copy_tile<D, attention_tile_rows, threads>(q, sequence + tile.first * stride, stride, queries);
+    copy_tile<D, attention_tile_rows, threads>(q, qkv + tile.first * stride, stride, queries);
     cp_async_commit();
     copy_keys(0);
 
@@ -194,15 +198,6 @@ __global__ void __launch_bounds__(Forward<D>::threads, Forward<D>::blocks)
             for (int i = 0; i < 4; ++i) rows.out[group][n][i] = 0;
         }
     }
-    cp_async_wait<1>();
-    __syncthreads();
-#pragma unroll
-    for (int group = 0; group < groups; ++group) {
-#pragma unroll
-        for (int step = 0; step < D / 16; ++step) {
-            load_a<D>(rows.q[group][step], q, first_row + 16 * group, step, lane);
-        }
-    }
     // The tile from key `first` on has arrived, for all, and nobody reads the other buffer any more: start the next
     // one.
     const auto arrived = [&](int first) {
@@ -214,21 +209,21 @@ __global__ void __launch_bounds__(Forward<D>::threads, Forward<D>::blocks)
     int first = 0;
     for (; first + key_tile <= tile.length; first += key_tile) {
         const Shared<bfloat16> k = arrived(first);
-        if (works) add_tile<D, false>(rows, k, k + tile_elements, key_tile, log2_scale, lane);
+        if (works) add_tile<D, false>(rows, q, first_row, k, k + tile_elements, key_tile, log2_scale, lane);
     }
     if (first < tile.length) {
         const Shared<bfloat16> k = arrived(first);
-        if (works) add_tile<D, true>(rows, k, k + tile_elements, tile.length - first, log2_scale, lane);
+        if (works) add_tile<D, true>(rows, q, first_row, k, k + tile_elements, tile.length - first, log2_scale, lane);
     }
     if (!works) return;
-    const std::int64_t token = tile.begin + tile.first;
-    finish<D>(rows, out + token * H + head * D, H, logsumexp == nullptr ? nullptr : logsumexp + head * T + token,
-              queries, q, first_row, log2_scale, lane);
+    finish<D>(rows, out + tile.first * H, H, logsumexp == nullptr ? nullptr : logsumexp + tile.first, queries, q,
+              first_row, log2_scale, lane);
 }
 
 template <int D>
 void forward(bfloat16* out, float* logsumexp, const bfloat16* qkv, AttentionTiles tiles, std::int64_t T, std::int64_t A,
              cudaStream_t stream) {
+    check_attention_columns(A, D);
     const float log2_scale = 1.44269504088896F / std::sqrt(static_cast<float>(D));
     launch("attention_forward", attention_forward_kernel<D>, static_cast<unsigned>(tiles.count * A),
            Forward<D>::threads, Forward<D>::shared_bytes, stream, out, logsumexp, qkv, tiles.tile, T,

@@ -27,16 +27,18 @@ __device__ __forceinline__ int swizzled(int row, int chunk_of_row) {
 /// Starts copies of `rows` rows from `from` (rows `stride` elements apart) by all `threads` of the block; rows from
 /// `valid` on become zeros.
 template <int D, int rows, int threads>
-__device__ __forceinline__ void copy_tile(Shared<bfloat16> to, const bfloat16* from, std::int64_t stride, int valid) {
+__device__ __forceinline__ void copy_tile(Shared<bfloat16> to, const bfloat16* from, int stride, int valid) {
     constexpr int chunks_of_row = D / chunk;
     constexpr int rows_at_once = threads / chunks_of_row;
     static_assert(rows % rows_at_once == 0 && rows_at_once % 8 == 0);
-    const int row = static_cast<int>(threadIdx.x) / chunks_of_row;
-    const int column = static_cast<int>(threadIdx.x) % chunks_of_row;
+    const int thread = opaque(static_cast<int>(threadIdx.x)), row = thread / chunks_of_row;
+    const int column = thread % chunks_of_row;
     from += row * stride + column * chunk;
+    to = to + swizzled<D>(row, column);
 #pragma unroll
     for (int i = 0; i < rows; i += rows_at_once) {
-        cp_async16(to + swizzled<D>(row + i, column), from + i * stride, row + i < valid);
+        cp_async16(to + i * D, from, row + i < valid);
+        from += rows_at_once * stride;
     }
 }
 
@@ -85,7 +87,7 @@ __device__ __forceinline__ void pack_a(std::uint32_t (&a)[4], const float (&left
 /// way of the rows [row, row + 16) of a tile that no other warp uses, so that whole chunks leave. Only rows below
 /// `valid`.
 template <int D>
-__device__ __forceinline__ void store_rows(bfloat16* to, std::int64_t stride, int valid, Shared<bfloat16> tile, int row,
+__device__ __forceinline__ void store_rows(bfloat16* to, int stride, int valid, Shared<bfloat16> tile, int row,
                                            const float (&result)[D / 8][4], const float (&factor)[2], int lane) {
     __syncwarp();
 #pragma unroll
@@ -105,7 +107,7 @@ __device__ __forceinline__ void store_rows(bfloat16* to, std::int64_t stride, in
         if (r >= valid) continue;
         const Shared<bfloat16> at = tile + swizzled<D>(r, column);
         const uint4 eight = at.template as<uint4>()[0];
-        *reinterpret_cast<uint4*>(to + r * stride + column * chunk) = eight;
+        *reinterpret_cast<uint4*>(to + (r * stride + column * chunk)) = eight;
     }
 }
 

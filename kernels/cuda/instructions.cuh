@@ -121,6 +121,13 @@ __device__ __forceinline__ std::uint32_t pack_bfloat16(float low, float high) {
     return pair;
 }
 
+/// x, of which the compiler knows nothing: what is computed from it inside a loop is not computed ahead of the loop and
+/// kept in registers that the loop has better uses for.
+__device__ __forceinline__ int opaque(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
 // Starting kernels
 
 /// cudaLaunchKernelEx; `name` is for the emulation.

@@ -88,6 +88,8 @@ inline std::uint32_t pack_bfloat16(float low, float high) {
     return std::bit_cast<std::uint32_t>(__floats2bfloat162_rn(low, high));
 }
 
+inline int opaque(int x) { return x; }
+
 /// cudaLaunchKernelEx, with a name for messages.
 template <class... Parameters, class... Arguments>
 cudaError_t launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
