@@ -71,6 +71,7 @@ struct TinyRun {
                                          .corpus = corpus,
                                          .validation = validation,
                                          .dump = dump,
+                                         .timeline = {},
                                          .program_start = std::chrono::steady_clock::now(),
                                          .communicator = communicator});
     }
