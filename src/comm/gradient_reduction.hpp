@@ -1,8 +1,9 @@
 #pragma once
 // Sums gradients over ranks while the backward pass goes on: each range starts as soon as it is final.
 //
-// Three ways, by where the gradients are and what the build has: MPI on memory that the host reaches (host_reduction.cpp); NCCL between GPUs,
-// on a stream of its own (nccl_reduction.cpp); MPI on copies in the host's memory (staged_reduction.cpp).
+// Three ways, by where the gradients are and what the build has: MPI on memory that the host reaches
+// (host_reduction.cpp); NCCL between GPUs, on a stream of its own (nccl_reduction.cpp); MPI on copies in the host's
+// memory (staged_reduction.cpp).
 
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +20,8 @@ class ReductionMethod {
   public:
     enum class Type { float32, int64 };
     virtual ~ReductionMethod() = default;
-    /// Starts the sum over ranks of values [n], in place, behind what is enqueued on `stream`. `name`: for the timeline.
+    /// Starts the sum over ranks of values [n], in place, behind what is enqueued on `stream`. `name`: for the
+    /// timeline.
     virtual void start(void* values, std::int64_t n, Type type, Stream stream, const std::string& name) = 0;
     /// Lets the sums in flight advance; does not wait.
     virtual void progress() = 0;

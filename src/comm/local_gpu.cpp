@@ -57,22 +57,24 @@ void settle_gpu(const std::string& device, const Communicator& communicator) {
     communicator.sum(&ranks_with_gpu, 1);
     if (ranks_with_gpu == 0) return;
     if (ranks_with_gpu < communicator.ranks()) {
-        throw InputError(fmt::format("{} of {} ranks have a GPU; start ranks only where there is one, or choose --device "
-                                     "cpu",
-                                     ranks_with_gpu, communicator.ranks()));
+        throw InputError(
+            fmt::format("{} of {} ranks have a GPU; start ranks only where there is one, or choose --device "
+                        "cpu",
+                        ranks_with_gpu, communicator.ranks()));
     }
     constexpr std::size_t width = 32;  // of a name on the PCI bus, with room
     std::string name = cuda_device_name();
     name.resize(width, '\0');
-    const std::vector<std::byte> all =
-        machine.concatenate(std::vector<std::byte>(reinterpret_cast<const std::byte*>(name.data()),
-                                                   reinterpret_cast<const std::byte*>(name.data()) + width));
+    const std::vector<std::byte> all = machine.concatenate(std::vector<std::byte>(
+        reinterpret_cast<const std::byte*>(name.data()), reinterpret_cast<const std::byte*>(name.data()) + width));
     for (int rank = 0; rank < machine.ranks(); ++rank) {
-        if (rank == machine.rank() || std::memcmp(all.data() + width * static_cast<std::size_t>(rank), name.data(), width) != 0)
+        if (rank == machine.rank() ||
+            std::memcmp(all.data() + width * static_cast<std::size_t>(rank), name.data(), width) != 0)
             continue;
-        throw InputError(fmt::format("ranks {} and {} of one machine share the GPU {}; start at most as many ranks a machine "
-                                     "as it has GPUs (srun --ntasks-per-node), each of which sees all of them",
-                                     std::min(rank, machine.rank()), std::max(rank, machine.rank()), name.c_str()));
+        throw InputError(
+            fmt::format("ranks {} and {} of one machine share the GPU {}; start at most as many ranks a machine "
+                        "as it has GPUs (srun --ntasks-per-node), each of which sees all of them",
+                        std::min(rank, machine.rank()), std::max(rank, machine.rank()), name.c_str()));
     }
 }
 

@@ -81,9 +81,10 @@ class Watchdog {
                                              ncclGetErrorString(asked != ncclSuccess ? asked : state)));
             }
             if (Clock::now().time_since_epoch().count() > deadline_ && cudaEventQuery(summed_) == cudaErrorNotReady) {
-                abort_job(rank_, fmt::format("the sums of gradients over GPUs have not come for {} minutes; a rank or a "
-                                             "network is stuck, NCCL_DEBUG=INFO tells more",
-                                             patience.count()));
+                abort_job(rank_,
+                          fmt::format("the sums of gradients over GPUs have not come for {} minutes; a rank or a "
+                                      "network is stuck, NCCL_DEBUG=INFO tells more",
+                                      patience.count()));
             }
         }
     }
@@ -126,10 +127,10 @@ class NcclReduction final : public ReductionMethod {
     void start(void* values, std::int64_t n, Type type, Stream stream, const std::string&) override {
         backend_.record(final_.get(), stream);
         backend_.wait(stream_.get(), final_.get());
-        check_nccl(ncclAllReduce(values, values, static_cast<std::size_t>(n),
-                                 type == Type::float32 ? ncclFloat32 : ncclInt64, ncclSum, communicator_,
-                                 static_cast<cudaStream_t>(stream_.get().handle)),
-                   "ncclAllReduce");
+        check_nccl(
+            ncclAllReduce(values, values, static_cast<std::size_t>(n), type == Type::float32 ? ncclFloat32 : ncclInt64,
+                          ncclSum, communicator_, static_cast<cudaStream_t>(stream_.get().handle)),
+            "ncclAllReduce");
         expecting_ = true;
     }
     void progress() override {}

@@ -75,13 +75,15 @@ void reserve_embed_memory(const ModelConfig& config, const VectorChoice& choice,
         while (too_many - fits > 1) {
             const std::int64_t middle = (fits + too_many) / 2;
             const std::int64_t fewer = sequences * middle / tokens + 1;
-            (embed_memory_bytes(config, choice, middle, fewer, backend.element_bytes()) <= available ? fits : too_many) =
+            (embed_memory_bytes(config, choice, middle, fewer, backend.element_bytes()) <= available ? fits
+                                                                                                     : too_many) =
                 middle;
         }
-        throw InputError(fmt::format("a batch of {} tokens needs {} of GPU memory, {} more than the {} that are free; {}",
-                                     tokens, text(bytes), text(bytes - available), text(available),
-                                     fits > special_tokens ? fmt::format("--batch-tokens {} fits, for proteins as short", fits)
-                                                           : std::string("the model itself does not fit this GPU")));
+        throw InputError(
+            fmt::format("a batch of {} tokens needs {} of GPU memory, {} more than the {} that are free; {}", tokens,
+                        text(bytes), text(bytes - available), text(available),
+                        fits > special_tokens ? fmt::format("--batch-tokens {} fits, for proteins as short", fits)
+                                              : std::string("the model itself does not fit this GPU")));
     }
     log_information(fmt::format("GPU memory: {} taken, of {} free; {} beside it for the kernels' own work", text(bytes),
                                 text(memory->free), text(backend.own_bytes())));

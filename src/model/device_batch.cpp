@@ -85,9 +85,8 @@ void upload_batch(DeviceBatch& device, const PackedBatch& batch, Backend& backen
     device.largest_token = tokens == 0 ? 0 : *std::max_element(batch.tokens.begin(), batch.tokens.end());
     device.largest_position = tokens == 0 ? 0 : *std::max_element(batch.positions.begin(), batch.positions.end());
 
-    const BatchPlaces at =
-        places_of(batch.tokens.size(), static_cast<std::size_t>(sequences), batch.masked_positions.size(),
-                  !batch.sentence_labels.empty());
+    const BatchPlaces at = places_of(batch.tokens.size(), static_cast<std::size_t>(sequences),
+                                     batch.masked_positions.size(), !batch.sentence_labels.empty());
     make_room(device, at.bytes, backend);
     DeviceBatch::Staging& staging = device.staging[device.turn];
     device.turn = 1 - device.turn;

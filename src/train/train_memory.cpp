@@ -27,7 +27,8 @@ std::size_t train_memory_bytes(const ModelConfig& config, const TrainSettings& s
     const ParameterLayout layout = make_parameter_layout(config);
     const auto elements = static_cast<std::size_t>(layout.size);
     const MicroBatchLimits limits = micro_batch_limits(settings);
-    const MemoryEstimate estimate = training_memory(config, limits.tokens, limits.sequences, limits.masked, element_bytes);
+    const MemoryEstimate estimate =
+        training_memory(config, limits.tokens, limits.sequences, limits.masked, element_bytes);
     constexpr std::size_t float_arrays = 4;  // parameters, gradients, two moments
     std::size_t bytes = float_arrays * rounded(elements * sizeof(float));
     if (element_bytes != sizeof(float)) bytes += rounded(elements * static_cast<std::size_t>(element_bytes));
@@ -62,11 +63,13 @@ void reserve_train_memory(const ModelConfig& config, const TrainSettings& settin
         const std::string advice =
             fits > 0 && fits * step >= settings.sample.max_length
                 ? fmt::format("train.batch_tokens = {} fits", fits * step)
-                : fmt::format("no batch of a sequence of data.max_length = {} tokens fits; take a GPU with more memory, or "
-                              "shorter sequences",
-                              settings.sample.max_length);
-        throw InputError(fmt::format("train.batch_tokens = {} needs {} of GPU memory, {} more than the {} that are free: {}",
-                                     settings.batch_tokens, text(bytes), text(bytes - available), text(available), advice));
+                : fmt::format(
+                      "no batch of a sequence of data.max_length = {} tokens fits; take a GPU with more memory, or "
+                      "shorter sequences",
+                      settings.sample.max_length);
+        throw InputError(
+            fmt::format("train.batch_tokens = {} needs {} of GPU memory, {} more than the {} that are free: {}",
+                        settings.batch_tokens, text(bytes), text(bytes - available), text(available), advice));
     }
     log_information(fmt::format("GPU memory: {} taken for the run, of {} free; {} beside it for the kernels' own work",
                                 text(bytes), text(memory->free), text(backend.own_bytes())));

@@ -52,7 +52,9 @@ struct StepWorkspace {
     double reduction_wait = 0;       ///< seconds that the host spent waiting for other ranks' gradients so far
     std::optional<ExactSums> exact;  ///< for reproducible runs
 
-    StepLosses step_losses() const { return {&results.as<StepResults>()->masked, &results.as<StepResults>()->sentence}; }
+    StepLosses step_losses() const {
+        return {&results.as<StepResults>()->masked, &results.as<StepResults>()->sentence};
+    }
     double* squared_norm() const { return &results.as<StepResults>()->squared_norm; }
 };
 StepWorkspace make_step_workspace(const Model& model, const MicroBatchLimits& limits, bool reproducible,
@@ -72,8 +74,8 @@ void sum_over_ranks(StepSums& sums, const Communicator& communicator);
 /// Gradients of the mean losses over the whole global batch, summed over ranks, in state.gradients. Collective: every
 /// rank starts the same sums in the same order, each as soon as its range is final in the last micro-batch.
 /// The host enqueues all of it, the gradients' norm included, and waits once, at the end (a reproducible run also after
-/// each micro-batch, whose losses it rounds). With a workspace for reproducible runs, a batch of one gives the same bits
-/// whatever the number of ranks.
+/// each micro-batch, whose losses it rounds). With a workspace for reproducible runs, a batch of one gives the same
+/// bits whatever the number of ranks.
 struct StepOutcome {
     LossTotals losses;         ///< this rank's
     double gradient_norm = 0;  ///< global, the same on every rank; its square stays on the device for the update

@@ -1,5 +1,5 @@
-// The tiny model trained by the CUDA backend, on a GPU or emulated, beside the CPU backend: losses, gradients and steps.
-// With several ranks the gradients are summed through the host's memory.
+// The tiny model trained by the CUDA backend, on a GPU or emulated, beside the CPU backend: losses, gradients and
+// steps. With several ranks the gradients are summed through the host's memory.
 
 #include <cmath>
 #include <cstdlib>
@@ -62,7 +62,8 @@ Trajectory train(const std::string& device, Precision precision, const std::stri
 
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
     double sum = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) sum += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    for (std::size_t i = 0; i < a.size(); ++i)
+        sum += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
     return std::sqrt(sum);
 }
 
