@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,16 @@ enum class OutputType { float16, float32 };
 /// A queue of operations; the default one where a backend has no other.
 struct Stream {
     void* handle = nullptr;
+};
+
+/// A place in a stream: what was enqueued before it was recorded.
+struct Event {
+    void* handle = nullptr;
+};
+
+/// Bytes of a device's memory.
+struct MemorySize {
+    std::size_t free, total;
 };
 
 /// An array of activations in the backend's precision. Untyped on purpose: only a backend looks inside.
@@ -116,12 +127,47 @@ class Backend {
     /// Device memory, aligned to 256 bytes, filled with zeros. Throws Error with the size when there is not enough.
     virtual void* allocate(std::size_t bytes) = 0;
     virtual void free(void* memory) noexcept = 0;
+    /// Takes `bytes` of device memory at once. The calls of allocate that follow get their pieces of it, in order,
+    /// until it is used up; it is given back when all of them are. For the arrays of a run, whose sizes are known
+    /// before. Throws as allocate does. A backend to which one block is as good as many does nothing.
+    virtual void reserve(std::size_t bytes);
+    /// What the device has; nothing where memory is the machine's own.
+    virtual std::optional<MemorySize> memory() const;
+    /// Device memory that the backend needs for itself beside what it is asked for.
+    virtual std::size_t own_bytes() const;
+    /// Whether the host, and so MPI, may read and write device memory itself.
+    virtual bool host_reaches_memory() const;
+    /// Host memory, aligned to 256 bytes, that uploads and downloads pass through without making the host wait.
+    virtual void* allocate_host(std::size_t bytes);
+    virtual void free_host(void* memory) noexcept;
+    /// The host memory may be reused, or read, when the stream has come so far; with memory that is not from
+    /// allocate_host already when the call returns, or later.
     virtual void upload(void* device, const void* host, std::size_t bytes, Stream stream) = 0;
     virtual void download(void* host, const void* device, std::size_t bytes, Stream stream) = 0;
     virtual void copy(void* to, const void* from, std::size_t bytes, Stream stream) = 0;
     virtual void set_zero(void* device, std::size_t bytes, Stream stream) = 0;
     /// Waits for everything enqueued on `stream`.
     virtual void synchronize(Stream stream) = 0;
+
+    // Streams beside the default one, for copies and reductions under compute. What computes runs on one stream at a
+    // time: operations share the backend's scratch memory. The functions below do for a backend that computes at once,
+    // where everything enqueued is done.
+
+    virtual Stream make_stream();
+    virtual void free_stream(Stream stream) noexcept;
+    virtual Event make_event();
+    virtual void free_event(Event event) noexcept;
+    /// The event is from now on what was enqueued on `stream` so far.
+    virtual void record(Event event, Stream stream);
+    /// What is enqueued on `stream` from now on starts when the event, as recorded last, is over. The host goes on.
+    virtual void wait(Stream stream, Event event);
+    /// The host waits for the event as recorded last; at once if it never was.
+    virtual void wait_for(Event event);
+    /// Whether wait_for(event) would return at once.
+    virtual bool done(Event event);
+    /// Seconds on the device between two events that are over.
+    virtual double seconds_between(Event from, Event to);
+
     /// The weights that products read, from float32 masters [n]; where the precision is float32 it is `masters` itself.
     virtual Weight compute_copy(const float* masters, void* copies, std::int64_t n, Stream stream) = 0;
 
@@ -138,15 +184,17 @@ class Backend {
 
     // Dense layers: weight [N, K] as in Hugging Face ([out, in])
 
-    /// out [T, N] = x [T, K] weight^T + bias [N]; bias may be null.
-    virtual void linear(Activations out, Activations x, Weight weight, const float* bias, std::int64_t T,
-                        std::int64_t N, std::int64_t K, Stream stream) = 0;
+    /// out [T, N] = x [T, K] weight^T + bias [N]; bias may be null. The bias has the weights' precision: products add
+    /// it.
+    virtual void linear(Activations out, Activations x, Weight weight, Weight bias, std::int64_t T, std::int64_t N,
+                        std::int64_t K, Stream stream) = 0;
     /// out [T, N] = gelu(pre), pre [T, N] = x weight^T + bias; pre may be null (inference) and may not alias out.
-    virtual void linear_gelu(Activations out, Activations pre, Activations x, Weight weight, const float* bias,
-                             Gelu form, std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) = 0;
-    /// dx [T, K] = dy [T, N] weight, or += when `accumulate` (the gradient of a residual branch is there already).
-    virtual void linear_backward_data(Activations dx, Activations dy, Weight weight, bool accumulate, std::int64_t T,
-                                      std::int64_t N, std::int64_t K, Stream stream) = 0;
+    virtual void linear_gelu(Activations out, Activations pre, Activations x, Weight weight, Weight bias, Gelu form,
+                             std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) = 0;
+    /// dx [T, K] = dy [T, N] weight + residual [T, K], the gradient that a residual branch passes on; residual may be
+    /// null, or dx itself.
+    virtual void linear_backward_data(Activations dx, Activations dy, Weight weight, Activations residual,
+                                      std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) = 0;
     /// dpre [T, K] = (dy [T, N] weight) * gelu'(pre [T, K]): data gradient of a dense layer behind a GELU; dpre may be
     /// pre.
     virtual void linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre, Gelu form,

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "bench/bench.hpp"
+#include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 
 namespace {
@@ -64,6 +65,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    protalbert::take_launched_gpu(argc, argv);
     return protalbert::run_program(
         argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
 }

@@ -13,8 +13,10 @@
 #include "base/file_system.hpp"
 #include "base/log.hpp"
 #include "base/signals.hpp"
+#include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 #include "train/report.hpp"
+#include "train/train_memory.hpp"
 #include "train/trainer.hpp"
 
 namespace {
@@ -106,7 +108,9 @@ int run(int argc, char** argv, const Communicator& communicator) {
 
     // 3. The device and the model.
     const int threads = threads_for_rank(communicator);
+    settle_gpu(options.device, communicator);
     const std::unique_ptr<Backend> backend = make_backend(options.device, settings.precision, threads);
+    reserve_train_memory(config, settings, *backend);
     TrainState state = make_train_state(config, *backend);
     report_setup(state, settings, corpus, validation.get(), threads, communicator);
 
@@ -141,6 +145,7 @@ int main(int argc, char** argv) {
     // First of all: one rank that a signal ended while MPI starts would leave the others waiting. What came before the
     // first step stops the run after it, with its state saved.
     protalbert::catch_signals();
+    protalbert::take_launched_gpu(argc, argv);
     return protalbert::run_program(
         argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
 }

@@ -1,18 +1,28 @@
 #pragma once
-// The backend for NVIDIA GPUs. This build has none: the functions say so.
+// The backend for NVIDIA GPUs. A build without CUDA has these functions too: absent.cpp says that there is none.
 
 #include <memory>
+#include <string>
 
-#include "base/error.hpp"
 #include "kernels/backend.hpp"
 
 namespace protalbert {
 
-/// Number of usable GPUs.
-inline int cuda_device_count() { return 0; }
+/// What this process can use.
+struct CudaDevices {
+    int count = 0;
+    std::string none;  ///< why there is no usable GPU; empty where there is one
+};
+CudaDevices cuda_devices();
 
-[[noreturn]] inline std::unique_ptr<Backend> make_cuda_backend(Precision /*precision*/) {
-    throw InputError("device cuda: this build of protalbert has no CUDA; choose --device cpu (or auto)");
-}
+/// From now on GPU `index` is this thread's and that of every backend; before MPI starts, which may ask for it.
+/// Throws InputError where there is no such GPU.
+void choose_cuda_device(int index);
+
+/// A name of the chosen GPU that no other GPU of the machine has (its place on the PCI bus).
+std::string cuda_device_name();
+
+/// On the GPU that was chosen, else the first. Throws InputError that says why there is none.
+std::unique_ptr<Backend> make_cuda_backend(Precision precision);
 
 }  // namespace protalbert

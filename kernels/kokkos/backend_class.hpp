@@ -36,11 +36,11 @@ class KokkosBackend final : public Backend {
                             EmbeddingIds ids, EmbeddingTables tables, std::int64_t T, std::int64_t E, std::int64_t V,
                             std::int64_t P, Stream stream) override;
 
-    void linear(Activations out, Activations x, Weight weight, const float* bias, std::int64_t T, std::int64_t N,
+    void linear(Activations out, Activations x, Weight weight, Weight bias, std::int64_t T, std::int64_t N,
                 std::int64_t K, Stream stream) override;
-    void linear_gelu(Activations out, Activations pre, Activations x, Weight weight, const float* bias, Gelu form,
+    void linear_gelu(Activations out, Activations pre, Activations x, Weight weight, Weight bias, Gelu form,
                      std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
-    void linear_backward_data(Activations dx, Activations dy, Weight weight, bool accumulate, std::int64_t T,
+    void linear_backward_data(Activations dx, Activations dy, Weight weight, Activations residual, std::int64_t T,
                               std::int64_t N, std::int64_t K, Stream stream) override;
     void linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre, Gelu form,
                                    std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;

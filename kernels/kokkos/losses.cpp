@@ -33,7 +33,8 @@ void KokkosBackend::classify(LossSums* sums, Activations dlogits, Activations x,
     float* const memory = scratch<float>(pieces * sum_floats + M * C);
     auto* const partials = reinterpret_cast<LossSums*>(memory);  // [pieces]
     float* const logits = memory + pieces * sum_floats;          // [M, C]
-    linear({reinterpret_cast<std::byte*>(logits), sizeof(float)}, x, weight, bias, M, C, K, stream);
+    linear({reinterpret_cast<std::byte*>(logits), sizeof(float)}, x, weight,
+           {const_cast<std::byte*>(reinterpret_cast<const std::byte*>(bias)), sizeof(float)}, M, C, K, stream);
 
     float* const gradients = floats(dlogits);
     const auto run = PROTALBERT_SELECT(cross_entropy_row);

@@ -86,10 +86,11 @@ void KokkosBackend::product_tasks(const char* name, std::int64_t n, const Body& 
     parallel_tasks(name, n, body);
 }
 
-void KokkosBackend::linear(Activations out, Activations x, Weight weight, const float* bias, std::int64_t T,
-                           std::int64_t N, std::int64_t K, Stream) {
+void KokkosBackend::linear(Activations out, Activations x, Weight weight, Weight bias, std::int64_t T, std::int64_t N,
+                           std::int64_t K, Stream) {
     if (T == 0 || N == 0) return;
     float* const y = floats(out);
+    const float* const biases = floats(bias);
     const float* const a = floats(x);
     const float* const b = floats(weight);
     const auto finish = PROTALBERT_SELECT(add_bias);
@@ -98,14 +99,15 @@ void KokkosBackend::linear(Activations out, Activations x, Weight weight, const 
         const Tile tile = tile_of(tiles, index, T, N);
         float* const c = y + tile.row * N + tile.column;
         product('N', 'T', tile.rows, tile.columns, K, a + tile.row * K, K, b + tile.column * K, K, 0, c, N);
-        if (bias != nullptr) finish(c, N, bias + tile.column, tile.rows, tile.columns);
+        if (biases != nullptr) finish(c, N, biases + tile.column, tile.rows, tile.columns);
     });
 }
 
-void KokkosBackend::linear_gelu(Activations out, Activations pre, Activations x, Weight weight, const float* bias,
-                                Gelu form, std::int64_t T, std::int64_t N, std::int64_t K, Stream) {
+void KokkosBackend::linear_gelu(Activations out, Activations pre, Activations x, Weight weight, Weight bias, Gelu form,
+                                std::int64_t T, std::int64_t N, std::int64_t K, Stream) {
     if (T == 0 || N == 0) return;
     float* const y = floats(out);
+    const float* const biases = floats(bias);
     float* const before = pre ? floats(pre) : y;
     const float* const a = floats(x);
     const float* const b = floats(weight);
@@ -117,14 +119,17 @@ void KokkosBackend::linear_gelu(Activations out, Activations pre, Activations x,
         const std::int64_t place = tile.row * N + tile.column;
         product('N', 'T', tile.rows, tile.columns, K, a + tile.row * K, K, b + tile.column * K, K, 0, before + place,
                 N);
-        finish(y + place, before + place, N, bias == nullptr ? nullptr : bias + tile.column, tile.rows, tile.columns);
+        finish(y + place, before + place, N, biases == nullptr ? nullptr : biases + tile.column, tile.rows,
+               tile.columns);
     });
 }
 
-void KokkosBackend::linear_backward_data(Activations dx, Activations dy, Weight weight, bool accumulate, std::int64_t T,
-                                         std::int64_t N, std::int64_t K, Stream) {
+void KokkosBackend::linear_backward_data(Activations dx, Activations dy, Weight weight, Activations residual,
+                                         std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
     if (T == 0 || K == 0) return;
     float* const c = floats(dx);
+    const bool accumulate = static_cast<bool>(residual);
+    if (accumulate) copy(c, residual.data, static_cast<std::size_t>(T * K) * sizeof(float), stream);
     const float* const a = floats(dy);
     const float* const b = floats(weight);
     const Tiles tiles = cut(T, K, N);

@@ -39,11 +39,11 @@ void attention_part(const Model& model, const AttentionOffsets& at, const Device
     Backend& backend = *model.backend;
     const std::int64_t T = batch.sequences.tokens;
     const std::int64_t H = model.config.hidden;
-    backend.linear(workspace.qkv, workspace.hidden, model.weight(at.qkv.weight), model.master(at.qkv.bias), T, 3 * H, H,
+    backend.linear(workspace.qkv, workspace.hidden, model.weight(at.qkv.weight), model.weight(at.qkv.bias), T, 3 * H, H,
                    stream);
     backend.attention_forward(workspace.attended, nullptr, workspace.qkv, batch.sequences, model.config.heads,
                               model.config.head_size(), stream);
-    backend.linear(workspace.branch, workspace.attended, model.weight(at.output.weight), model.master(at.output.bias),
+    backend.linear(workspace.branch, workspace.attended, model.weight(at.output.weight), model.weight(at.output.bias),
                    T, H, H, stream);
     backend.residual_layer_norm(workspace.hidden, nullptr, nullptr, workspace.branch, workspace.hidden,
                                 model.master(at.norm.gamma), model.master(at.norm.beta),
@@ -61,9 +61,9 @@ void feed_forward_part(const Model& model, const FeedForwardOffsets& at, std::in
         const std::int64_t begin = T * slice / slices;
         const std::int64_t rows = T * (slice + 1) / slices - begin;
         const Activations x = workspace.hidden + begin * H;
-        backend.linear_gelu(workspace.slice, {}, x, model.weight(at.in.weight), model.master(at.in.bias),
+        backend.linear_gelu(workspace.slice, {}, x, model.weight(at.in.weight), model.weight(at.in.bias),
                             model.config.activation, rows, F, H, stream);
-        backend.linear(workspace.attended, workspace.slice, model.weight(at.out.weight), model.master(at.out.bias),
+        backend.linear(workspace.attended, workspace.slice, model.weight(at.out.weight), model.weight(at.out.bias),
                        rows, H, F, stream);
         backend.residual_layer_norm(x, nullptr, nullptr, workspace.attended, x, model.master(at.norm.gamma),
                                     model.master(at.norm.beta), model.config.layer_norm_epsilon, rows, H, stream);
@@ -99,7 +99,7 @@ Activations encode(const Model& model, const DeviceBatch& batch, InferenceWorksp
                               embedding_tables(model), T, config.embedding, stream);
     if (config.projection) {
         backend.linear(workspace.hidden, workspace.embedded, model.weight(model.layout.projection.weight),
-                       model.master(model.layout.projection.bias), T, config.hidden, config.embedding, stream);
+                       model.weight(model.layout.projection.bias), T, config.hidden, config.embedding, stream);
     }
     if (observe) observe(0, workspace.hidden);
     for (std::int64_t block = 0; block < config.blocks(); ++block) {

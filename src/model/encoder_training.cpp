@@ -19,19 +19,15 @@ FeedForwardStash feed_forward_stash_of_block(const Model& model, const TrainingW
                               workspace.feed_forward_order.slot[static_cast<std::size_t>(block)], T);
 }
 
-std::size_t activation_bytes(const Model& model, std::int64_t elements) {
-    return static_cast<std::size_t>(elements * model.backend->element_bytes());
-}
-
 void forward_attention(const Model& model, const DeviceBatch& batch, const AttentionOffsets& at,
                        const AttentionStash& stash, Activations out, Stream stream) {
     Backend& backend = *model.backend;
     const std::int64_t T = batch.sequences.tokens;
     const std::int64_t H = model.config.hidden;
-    backend.linear(stash.qkv, stash.input, model.weight(at.qkv.weight), model.master(at.qkv.bias), T, 3 * H, H, stream);
+    backend.linear(stash.qkv, stash.input, model.weight(at.qkv.weight), model.weight(at.qkv.bias), T, 3 * H, H, stream);
     backend.attention_forward(stash.attended, stash.logsumexp, stash.qkv, batch.sequences, model.config.heads,
                               model.config.head_size(), stream);
-    backend.linear(stash.sum, stash.attended, model.weight(at.output.weight), model.master(at.output.bias), T, H, H,
+    backend.linear(stash.sum, stash.attended, model.weight(at.output.weight), model.weight(at.output.bias), T, H, H,
                    stream);
     backend.residual_layer_norm(out, stash.mean, stash.rstd, stash.sum, stash.input, model.master(at.norm.gamma),
                                 model.master(at.norm.beta), model.config.layer_norm_epsilon, T, H, stream);
@@ -42,9 +38,9 @@ void forward_feed_forward(const Model& model, std::int64_t T, const FeedForwardO
     Backend& backend = *model.backend;
     const std::int64_t H = model.config.hidden;
     const std::int64_t F = model.config.intermediate;
-    backend.linear_gelu(stash.activated, stash.pre, stash.input, model.weight(at.in.weight), model.master(at.in.bias),
+    backend.linear_gelu(stash.activated, stash.pre, stash.input, model.weight(at.in.weight), model.weight(at.in.bias),
                         model.config.activation, T, F, H, stream);
-    backend.linear(stash.sum, stash.activated, model.weight(at.out.weight), model.master(at.out.bias), T, H, F, stream);
+    backend.linear(stash.sum, stash.activated, model.weight(at.out.weight), model.weight(at.out.bias), T, H, F, stream);
     backend.residual_layer_norm(out, stash.mean, stash.rstd, stash.sum, stash.input, model.master(at.norm.gamma),
                                 model.master(at.norm.beta), model.config.layer_norm_epsilon, T, H, stream);
 }
@@ -60,8 +56,7 @@ void backward_feed_forward(const Model& model, std::int64_t T, const FeedForward
     backend.linear_backward_data_gelu(stash.pre, stash.sum, model.weight(at.out.weight), stash.pre,
                                       model.config.activation, T, H, F, stream);
     // The residual branch passes the sum's gradient on as it is.
-    backend.copy(d_hidden.data, stash.sum.data, activation_bytes(model, T * H), stream);
-    backend.linear_backward_data(d_hidden, stash.pre, model.weight(at.in.weight), true, T, F, H, stream);
+    backend.linear_backward_data(d_hidden, stash.pre, model.weight(at.in.weight), stash.sum, T, F, H, stream);
 }
 
 /// As backward_feed_forward; d_attended [T, H] is overwritten.
@@ -73,11 +68,10 @@ void backward_attention(const Model& model, const DeviceBatch& batch, const Atte
     const std::int64_t H = model.config.hidden;
     backend.layer_norm_backward(stash.sum, gradients + at.norm.gamma, gradients + at.norm.beta, d_hidden, stash.sum,
                                 stash.mean, stash.rstd, model.master(at.norm.gamma), T, H, stream);
-    backend.linear_backward_data(d_attended, stash.sum, model.weight(at.output.weight), false, T, H, H, stream);
+    backend.linear_backward_data(d_attended, stash.sum, model.weight(at.output.weight), {}, T, H, H, stream);
     backend.attention_backward(stash.d_qkv, d_attended, stash.attended, stash.qkv, stash.logsumexp, batch.sequences,
                                model.config.heads, model.config.head_size(), stream);
-    backend.copy(d_hidden.data, stash.sum.data, activation_bytes(model, T * H), stream);
-    backend.linear_backward_data(d_hidden, stash.d_qkv, model.weight(at.qkv.weight), true, T, 3 * H, H, stream);
+    backend.linear_backward_data(d_hidden, stash.d_qkv, model.weight(at.qkv.weight), stash.sum, T, 3 * H, H, stream);
 }
 
 }  // namespace
@@ -91,7 +85,7 @@ void forward_encoder(const Model& model, const DeviceBatch& batch, TrainingWorks
     if (config.projection) {
         const DenseOffsets& at = model.layout.projection;
         backend.linear(attention_stash_of_block(model, workspace, 0, T).input, workspace.embedded,
-                       model.weight(at.weight), model.master(at.bias), T, config.hidden, config.embedding, stream);
+                       model.weight(at.weight), model.weight(at.bias), T, config.hidden, config.embedding, stream);
     }
     for (std::int64_t block = 0; block < config.blocks(); ++block) {
         const AttentionStash attention = attention_stash_of_block(model, workspace, block, T);
@@ -127,7 +121,7 @@ void backward_embeddings(const Model& model, const DeviceBatch& batch, TrainingW
         const DenseOffsets& at = layout.projection;
         backend.linear_backward_weight(gradients + at.weight, gradients + at.bias, workspace.d_hidden,
                                        workspace.embedded, true, T, config.hidden, config.embedding, stream);
-        backend.linear_backward_data(workspace.d_embedded, workspace.d_hidden, model.weight(at.weight), false, T,
+        backend.linear_backward_data(workspace.d_embedded, workspace.d_hidden, model.weight(at.weight), {}, T,
                                      config.hidden, config.embedding, stream);
     }
     const EmbeddingGradients tables{gradients + layout.word, gradients + layout.position, gradients + layout.segment,

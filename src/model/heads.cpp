@@ -15,7 +15,7 @@ void masked_head(const Model& model, const DeviceBatch& batch, TrainingWorkspace
     const Weight decoder = model.weight(at.word);
     backend.gather_rows(w.masked_rows, w.hidden, batch.masked_positions, M, H, stream);
     backend.linear_gelu(w.masked_activated, w.masked_pre, w.masked_rows, model.weight(at.masked.weight),
-                        model.master(at.masked.bias), config.activation, M, E, H, stream);
+                        model.weight(at.masked.bias), config.activation, M, E, H, stream);
     backend.residual_layer_norm(w.masked_normal, w.masked_mean, w.masked_rstd, w.masked_activated, {},
                                 model.master(at.masked_norm.gamma), model.master(at.masked_norm.beta),
                                 config.head_layer_norm_epsilon, M, E, stream);
@@ -25,14 +25,14 @@ void masked_head(const Model& model, const DeviceBatch& batch, TrainingWorkspace
     if (gradients == nullptr) return;
     backend.linear_backward_weight(gradients + at.word, gradients + at.masked_bias, dlogits, w.masked_normal, true, M,
                                    V, E, stream);
-    backend.linear_backward_data(w.d_masked, dlogits, decoder, false, M, V, E, stream);
+    backend.linear_backward_data(w.d_masked, dlogits, decoder, {}, M, V, E, stream);
     backend.layer_norm_backward(w.d_masked, gradients + at.masked_norm.gamma, gradients + at.masked_norm.beta,
                                 w.d_masked, w.masked_activated, w.masked_mean, w.masked_rstd,
                                 model.master(at.masked_norm.gamma), M, E, stream);
     backend.gelu_backward(w.d_masked, w.d_masked, w.masked_pre, config.activation, M * E, stream);
     backend.linear_backward_weight(gradients + at.masked.weight, gradients + at.masked.bias, w.d_masked, w.masked_rows,
                                    true, M, E, H, stream);
-    backend.linear_backward_data(w.masked_rows, w.d_masked, model.weight(at.masked.weight), false, M, E, H, stream);
+    backend.linear_backward_data(w.masked_rows, w.d_masked, model.weight(at.masked.weight), {}, M, E, H, stream);
     backend.scatter_add_rows(w.d_hidden, w.masked_rows, batch.masked_positions, M, H, stream);
 }
 
@@ -46,7 +46,7 @@ void sentence_head(const Model& model, const DeviceBatch& batch, TrainingWorkspa
     constexpr std::int64_t classes = 2;
     const Weight classifier = model.weight(at.sentence.weight);
     backend.gather_rows(w.first_rows, w.hidden, batch.first_tokens, S, H, stream);
-    backend.linear(w.pooled, w.first_rows, model.weight(at.pooler.weight), model.master(at.pooler.bias), S, H, H,
+    backend.linear(w.pooled, w.first_rows, model.weight(at.pooler.weight), model.weight(at.pooler.bias), S, H, H,
                    stream);
     backend.tanh_forward(w.pooled, w.pooled, S * H, stream);
     const Activations dlogits = gradients == nullptr ? Activations{} : w.sentence_dlogits;
@@ -55,11 +55,11 @@ void sentence_head(const Model& model, const DeviceBatch& batch, TrainingWorkspa
     if (gradients == nullptr) return;
     backend.linear_backward_weight(gradients + at.sentence.weight, gradients + at.sentence.bias, dlogits, w.pooled,
                                    true, S, classes, H, stream);
-    backend.linear_backward_data(w.d_pooled, dlogits, classifier, false, S, classes, H, stream);
+    backend.linear_backward_data(w.d_pooled, dlogits, classifier, {}, S, classes, H, stream);
     backend.tanh_backward(w.d_pooled, w.d_pooled, w.pooled, S * H, stream);
     backend.linear_backward_weight(gradients + at.pooler.weight, gradients + at.pooler.bias, w.d_pooled, w.first_rows,
                                    true, S, H, H, stream);
-    backend.linear_backward_data(w.first_rows, w.d_pooled, model.weight(at.pooler.weight), false, S, H, H, stream);
+    backend.linear_backward_data(w.first_rows, w.d_pooled, model.weight(at.pooler.weight), {}, S, H, H, stream);
     backend.scatter_add_rows(w.d_hidden, w.first_rows, batch.first_tokens, S, H, stream);
 }
 

@@ -126,8 +126,9 @@ StepMetrics Trainer::step() {
     // 1. Gradients of the global batch, summed over ranks.
     StepSums sums;
     const double wait_before = workspace_.reduction_wait;
-    sums.losses = compute_gradients(state_, batch, workspace_);
-    const double norm = gradient_norm(state_, workspace_);
+    const StepOutcome outcome = compute_gradients(state_, batch, workspace_);
+    const double norm = outcome.gradient_norm;
+    sums.losses = outcome.losses;
     if (recording) record.gradients = download_array(state_.gradients, state_.model);
 
     // 2. The ranks agree on the losses, on whether the step counts, and on whether to stop after it.

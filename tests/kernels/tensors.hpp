@@ -142,6 +142,14 @@ inline std::vector<float> to_floats(const Vector& values) { return {values.begin
 /// A float32 array from doubles.
 inline Input<float> float_input(Backend& backend, const Vector& values) { return {backend, to_floats(values)}; }
 
+/// The values as a tensor of the backend holds them: what a reference must see.
+inline void round_to(const Backend& backend, Vector& values) {
+    for (double& value : values) {
+        value = static_cast<float>(value);
+        if (backend.precision() == Precision::bfloat16) value = round_to_bfloat16(static_cast<float>(value));
+    }
+}
+
 /// Activations in the backend's precision.
 class Tensor {
   public:
@@ -185,10 +193,7 @@ class Tensor {
     Tensor(Backend& backend, const Vector& values, bool constant)
         : memory_(backend, encoded(backend, values)), before_(memory_.host()), constant_(constant) {}
     static const Vector& rounded(const Backend& backend, Vector& values) {
-        for (double& value : values) {
-            value = static_cast<float>(value);
-            if (backend.precision() == Precision::bfloat16) value = round_to_bfloat16(static_cast<float>(value));
-        }
+        round_to(backend, values);
         return values;
     }
     static std::vector<std::uint16_t> encoded(const Backend& backend, const Vector& values) {

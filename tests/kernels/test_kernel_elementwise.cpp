@@ -78,11 +78,12 @@ TEST(Elements, GeluForward) {
         x.resize(x.size() - 2);
         const auto n = static_cast<Index>(x.size());
         Tensor in(*backend, x), weight(*backend, one), out(*backend, n), pre(*backend, n), inference(*backend, n);
-        const auto bias = float_input(*backend, {0});
+        Vector zero{0};
+        Tensor bias(*backend, zero);
         backend->linear_gelu(out.activations(), pre.activations(), in.activations(), weight.activations(),
-                             bias.device(), form, n, 1, 1, {});
-        backend->linear_gelu(inference.activations(), {}, in.activations(), weight.activations(), bias.device(), form,
-                             n, 1, 1, {});
+                             bias.activations(), form, n, 1, 1, {});
+        backend->linear_gelu(inference.activations(), {}, in.activations(), weight.activations(), bias.activations(),
+                             form, n, 1, 1, {});
         Vector want;
         for (const double value : x) want.push_back(reference::gelu(form, value));
         // Towards -infinity the GELU is x times a tiny difference, small beside the floor of 1e-2.

@@ -22,12 +22,12 @@ TEST(Products, Linear) {
         SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);
         Vector x = random_values(T * K, 1, 1), w = random_values(N * K, 0.2, 2), bias = random_values(N, 1, 3);
         Tensor x_device(*backend, x), w_device(*backend, w), out(*backend, T * N), unbiased(*backend, T * N);
-        const auto bias_device = float_input(*backend, bias);
-        backend->linear(out.activations(), x_device.activations(), w_device.activations(), bias_device.device(), T, N,
-                        K, {});
+        Tensor bias_device(*backend, bias);
+        backend->linear(out.activations(), x_device.activations(), w_device.activations(), bias_device.activations(), T,
+                        N, K, {});
         expect_close(out.host(), reference::linear(x, w, bias, T, N, K), tolerance(*backend, product_tolerance),
                      "linear");
-        backend->linear(unbiased.activations(), x_device.activations(), w_device.activations(), nullptr, T, N, K, {});
+        backend->linear(unbiased.activations(), x_device.activations(), w_device.activations(), {}, T, N, K, {});
         expect_close(unbiased.host(), reference::linear(x, w, {}, T, N, K), tolerance(*backend, product_tolerance),
                      "linear without bias");
     }
@@ -41,16 +41,16 @@ TEST(Products, LinearGelu) {
             Vector x = random_values(T * K, 1, 1), w = random_values(N * K, 0.2, 2), bias = random_values(N, 1, 3);
             Tensor x_device(*backend, x), w_device(*backend, w);
             Tensor out(*backend, T * N), pre(*backend, T * N), inference(*backend, T * N);
-            const auto bias_device = float_input(*backend, bias);
+            Tensor bias_device(*backend, bias);
             const Vector want_pre = reference::linear(x, w, bias, T, N, K);
             Vector want;
             for (const double value : want_pre) want.push_back(reference::gelu(form, value));
             backend->linear_gelu(out.activations(), pre.activations(), x_device.activations(), w_device.activations(),
-                                 bias_device.device(), form, T, N, K, {});
+                                 bias_device.activations(), form, T, N, K, {});
             expect_close(pre.host(), want_pre, tolerance(*backend, product_tolerance), "pre");
             expect_close(out.host(), want, tolerance(*backend, product_tolerance), "gelu");
             backend->linear_gelu(inference.activations(), {}, x_device.activations(), w_device.activations(),
-                                 bias_device.device(), form, T, N, K, {});
+                                 bias_device.activations(), form, T, N, K, {});
             expect_close(inference.host(), want, tolerance(*backend, product_tolerance), "gelu without pre");
         }
     }
@@ -63,13 +63,16 @@ TEST(Products, BackwardData) {
         Vector dy = random_values(T * N, 1, 1), w = random_values(N * K, 0.2, 2), before = random_values(T * K, 1, 3);
         Tensor dy_device(*backend, dy), w_device(*backend, w), dx(*backend, T * K), sum(*backend, before);
         Vector want = reference::linear_backward_data(dy, w, T, N, K);
-        backend->linear_backward_data(dx.activations(), dy_device.activations(), w_device.activations(), false, T, N, K,
+        backend->linear_backward_data(dx.activations(), dy_device.activations(), w_device.activations(), {}, T, N, K,
                                       {});
         expect_close(dx.host(), want, tolerance(*backend, product_tolerance), "dx");
-        backend->linear_backward_data(sum.changeable().activations(), dy_device.activations(), w_device.activations(),
-                                      true, T, N, K, {});
+        backend->linear_backward_data(dx.activations(), dy_device.activations(), w_device.activations(),
+                                      sum.activations(), T, N, K, {});
         for (std::size_t i = 0; i < want.size(); ++i) want[i] += before[i];
-        expect_close(sum.host(), want, tolerance(*backend, product_tolerance), "dx accumulated");
+        expect_close(dx.host(), want, tolerance(*backend, product_tolerance), "dx with a residual");
+        backend->linear_backward_data(sum.changeable().activations(), dy_device.activations(), w_device.activations(),
+                                      sum.activations(), T, N, K, {});
+        expect_close(sum.host(), want, tolerance(*backend, product_tolerance), "dx over the residual");
     }
 }
 
@@ -121,17 +124,17 @@ TEST(Products, SameBitsForAllThreadCounts) {
     for (const auto& [T, N, K] : {Shape{515, 272, 130}, Shape{64, 1024, 256}, Shape{2000, 96, 64}}) {
         SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);
         Vector x = random_values(T * K, 1, 1), w = random_values(N * K, 0.2, 2), dy = random_values(T * N, 1, 3);
-        const Vector bias = random_values(N, 1, 4);
+        Vector bias = random_values(N, 1, 4);
         expect_same_for_all_thread_counts([&](Backend& backend) {
             Tensor x_device(backend, x), w_device(backend, w), dy_device(backend, dy);
             Tensor out(backend, T * N), pre(backend, T * N), dx(backend, T * K);
-            const auto bias_device = float_input(backend, bias);
+            Tensor bias_device(backend, bias);
             Guarded<float> dweight(backend, std::vector<float>(static_cast<std::size_t>(N * K)));
             Guarded<float> dbias(backend, std::vector<float>(static_cast<std::size_t>(N)));
             backend.linear_gelu(out.activations(), pre.activations(), x_device.activations(), w_device.activations(),
-                                bias_device.device(), Gelu::tanh, T, N, K, {});
-            backend.linear_backward_data(dx.activations(), dy_device.activations(), w_device.activations(), false, T, N,
-                                         K, {});
+                                bias_device.activations(), Gelu::tanh, T, N, K, {});
+            backend.linear_backward_data(dx.activations(), dy_device.activations(), w_device.activations(), {}, T, N, K,
+                                         {});
             backend.linear_backward_weight(dweight.device(), dbias.device(), dy_device.activations(),
                                            x_device.activations(), false, T, N, K, {});
             Vector all = out.host();

@@ -1,0 +1,170 @@
+// Dense layers: products with their biases, activations and gradients.
+
+#include <algorithm>
+
+#include "kernels/cuda/backend_class.hpp"
+#include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/with_element.hpp"
+
+namespace protalbert::cuda {
+
+namespace {
+
+constexpr int column_lanes = 32;  // neighbouring packs of columns
+constexpr int row_groups = 8;     // of rows, added side by side
+
+/// Grid (packs of columns / 32, parts), block (32, 8): part p adds up its rows of x [T, N] to partials [p, N].
+template <class Element, int Width>
+__global__ void column_sums_kernel(float* partials, const Element* x, std::int64_t rows_of_part, std::int64_t T,
+                                   std::int64_t N) {
+    SHARED_ARRAY(float, sums, row_groups* column_lanes* Width);
+    const std::int64_t n = (static_cast<std::int64_t>(blockIdx.x) * column_lanes + threadIdx.x) * Width;
+    const std::int64_t begin = blockIdx.y * rows_of_part;
+    const std::int64_t end = begin + rows_of_part < T ? begin + rows_of_part : T;
+    float sum[Width] = {};
+    if (n < N) {
+        for (std::int64_t t = begin + threadIdx.y; t < end; t += row_groups) {
+            float values[Width];
+            load_pack<Width>(values, x + t * N + n);
+#pragma unroll
+            for (int i = 0; i < Width; ++i) sum[i] += values[i];
+        }
+    }
+    const int lane = static_cast<int>(threadIdx.x);
+#pragma unroll
+    for (int i = 0; i < Width; ++i) {
+        sums[(static_cast<int>(threadIdx.y) * Width + i) * column_lanes + lane] = sum[i];
+    }
+    __syncthreads();
+    if (threadIdx.y > 0 || n >= N) return;
+    for (int group = 1; group < row_groups; ++group) {
+#pragma unroll
+        for (int i = 0; i < Width; ++i) sum[i] += sums[(group * Width + i) * column_lanes + lane];
+    }
+    store_floats<Width>(partials + blockIdx.y * N + n, sum);
+}
+
+}  // namespace
+
+void CudaBackend::linear(Activations out, Activations x, Weight weight, Weight bias, std::int64_t T, std::int64_t N,
+                         std::int64_t K, Stream stream) {
+    if (T == 0 || N == 0) return;
+    Product product;
+    product.d = out.data;
+    product.a = x.data;
+    product.b = weight.data;
+    product.transpose_b = true;
+    product.rows = T;
+    product.columns = N;
+    product.depth = K;
+    product.bias = bias.data;
+    if (bias) product.epilogue = Epilogue::bias;
+    products_->multiply(product, handle(stream));
+}
+
+void CudaBackend::linear_gelu(Activations out, Activations pre, Activations x, Weight weight, Weight bias, Gelu form,
+                              std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
+    if (T == 0 || N == 0) return;
+    // cuBLASLt knows the tanh form alone, and promises of its tanh no more than bfloat16 can hold.
+    if (form == Gelu::tanh && bias && precision_ == Precision::bfloat16) {
+        Product product;
+        product.d = out.data;
+        product.a = x.data;
+        product.b = weight.data;
+        product.transpose_b = true;
+        product.rows = T;
+        product.columns = N;
+        product.depth = K;
+        product.bias = bias.data;
+        product.pre = pre.data;
+        product.epilogue = pre ? Epilogue::gelu_pre : Epilogue::gelu;
+        if (products_->multiply(product, handle(stream))) return;
+    }
+    const Activations before = pre ? pre : out;
+    linear(before, x, weight, bias, T, N, K, stream);
+    gelu(out, before, form, T * N, stream);
+}
+
+void CudaBackend::linear_backward_data(Activations dx, Activations dy, Weight weight, Activations residual,
+                                       std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
+    if (T == 0 || K == 0) return;
+    Product product;
+    product.d = dx.data;
+    product.a = dy.data;
+    product.b = weight.data;
+    product.c = residual.data;
+    product.rows = T;
+    product.columns = K;
+    product.depth = N;
+    products_->multiply(product, handle(stream));
+}
+
+void CudaBackend::linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre, Gelu form,
+                                            std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
+    if (T == 0 || K == 0) return;
+    // A slice of rows at a time: its product stays in the second-level cache until the derivative is multiplied in, and
+    // dpre may be pre. cuBLASLt's own epilogue promises nothing for that case.
+    const std::int64_t slice = scratch_elements<std::byte>() / (K * element_bytes());
+    PROTALBERT_CHECK(slice > 0, "a row fits the scratch memory");
+    const Activations product = {scratch<std::byte>(), element_bytes()};
+    const std::int64_t slices = divide_up(T, slice);
+    for (std::int64_t s = 0; s < slices; ++s) {
+        // Equal slices: a short last one would run slowly.
+        const std::int64_t begin = T * s / slices, rows = T * (s + 1) / slices - begin;
+        linear_backward_data(product, dy + begin * N, weight, {}, rows, N, K, stream);
+        gelu_backward(dpre + begin * K, product, pre + begin * K, form, rows * K, stream);
+    }
+}
+
+void CudaBackend::linear_backward_weight(float* dweight, float* dbias, Activations dy, Activations x, bool accumulate,
+                                         std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
+    if (T == 0) {
+        if (accumulate) return;
+        set_zero(dweight, static_cast<std::size_t>(N * K) * sizeof(float), stream);
+        if (dbias != nullptr) set_zero(dbias, static_cast<std::size_t>(N) * sizeof(float), stream);
+        return;
+    }
+    Product product;
+    product.d = dweight;
+    product.d_is_float32 = true;
+    product.a = dy.data;
+    product.transpose_a = true;
+    product.b = x.data;
+    product.c = accumulate ? dweight : nullptr;
+    product.rows = N;
+    product.columns = K;
+    product.depth = T;
+    if (dbias != nullptr && N <= scratch_elements<float>()) {
+        product.epilogue = Epilogue::bias_gradient;
+        product.bias_gradient = scratch<float>();
+        if (products_->multiply(product, handle(stream))) {
+            add_partials(dbias, N, nullptr, 0, product.bias_gradient, 1, accumulate, handle(stream));
+            return;
+        }
+        product.epilogue = Epilogue::none;
+    }
+    products_->multiply(product, handle(stream));
+    if (dbias != nullptr) column_sums(dbias, dy, accumulate, T, N, stream);
+}
+
+void CudaBackend::column_sums(float* out, Activations x, bool accumulate, std::int64_t T, std::int64_t N,
+                              Stream stream) {
+    with_element([&](auto element) {
+        using Element = decltype(element);
+        with_width<Element>(N % full_width<Element> == 0 && aligned(x.data), [&](auto width) {
+            // Rows of a part enough for its eight groups, and no more parts than keep the partial sums small.
+            constexpr std::int64_t least_rows = 64, most_parts = 128;
+            const std::int64_t parts =
+                std::clamp<std::int64_t>(std::min(T / least_rows, scratch_elements<float>() / N), 1, most_parts);
+            const std::int64_t rows = divide_up(T, parts);
+            const dim3 grid(static_cast<unsigned>(divide_up(N, column_lanes * decltype(width)::value)),
+                            static_cast<unsigned>(parts));
+            launch("column_sums", column_sums_kernel<Element, decltype(width)::value>, grid,
+                   dim3(column_lanes, row_groups), 0, handle(stream), scratch<float>(),
+                   static_cast<const Element*>(elements<Element>(x)), rows, T, N);
+            add_partials(out, N, nullptr, 0, scratch<float>(), parts, accumulate, handle(stream));
+        });
+    });
+}
+
+}  // namespace protalbert::cuda

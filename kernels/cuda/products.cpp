@@ -1,0 +1,220 @@
+// Matrix products by cuBLASLt. It counts columns first: what is row-major here is a transposed matrix there, so that
+// d = op(a) op(b) is computed as d^T = op(b)^T op(a)^T, cuBLASLt's A is b, and its m counts the columns of d.
+
+#include "kernels/cuda/products.hpp"
+
+#include <cublasLt.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "base/error.hpp"
+#include "kernels/cuda/check.hpp"
+#include "kernels/cuda/device_arena.hpp"
+
+namespace protalbert::cuda {
+
+namespace {
+
+/// cuBLASLt's advice for Hopper is 32 MiB; its kernels that cut the depth need the more the larger the result.
+constexpr std::size_t workspace_size = std::size_t{32} << 20;
+
+void check_library(cublasStatus_t status, const char* call) {
+    if (status != CUBLAS_STATUS_SUCCESS)
+        throw Error(fmt::format("{} failed: {}", call, cublasLtGetStatusString(status)));
+}
+#define PROTALBERT_CUBLASLT_CHECK(call) check_library((call), #call)
+
+/// Handles of cuBLASLt that free themselves.
+struct Description {
+    Description(cublasComputeType_t compute, cudaDataType_t scale) {
+        PROTALBERT_CUBLASLT_CHECK(cublasLtMatmulDescCreate(&handle, compute, scale));
+    }
+    ~Description() { cublasLtMatmulDescDestroy(handle); }
+    Description(const Description&) = delete;
+    Description& operator=(const Description&) = delete;
+    template <class Value>
+    void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
+        PROTALBERT_CUBLASLT_CHECK(cublasLtMatmulDescSetAttribute(handle, attribute, &value, sizeof value));
+    }
+    cublasLtMatmulDesc_t handle = nullptr;
+};
+
+struct Layout {
+    Layout(cudaDataType_t type, std::int64_t rows, std::int64_t columns, std::int64_t stride) {
+        PROTALBERT_CUBLASLT_CHECK(cublasLtMatrixLayoutCreate(&handle, type, static_cast<std::uint64_t>(rows),
+                                                             static_cast<std::uint64_t>(columns), stride));
+    }
+    ~Layout() { cublasLtMatrixLayoutDestroy(handle); }
+    Layout(const Layout&) = delete;
+    Layout& operator=(const Layout&) = delete;
+    cublasLtMatrixLayout_t handle = nullptr;
+};
+
+struct Preference {
+    Preference() { PROTALBERT_CUBLASLT_CHECK(cublasLtMatmulPreferenceCreate(&handle)); }
+    ~Preference() { cublasLtMatmulPreferenceDestroy(handle); }
+    Preference(const Preference&) = delete;
+    Preference& operator=(const Preference&) = delete;
+    template <class Value>
+    void set(cublasLtMatmulPreferenceAttributes_t attribute, const Value& value) {
+        PROTALBERT_CUBLASLT_CHECK(cublasLtMatmulPreferenceSetAttribute(handle, attribute, &value, sizeof value));
+    }
+    cublasLtMatmulPreference_t handle = nullptr;
+};
+
+/// The largest power of two up to 256, cuBLASLt's own assumption, that divides the address.
+std::uint32_t alignment_of(const void* pointer) {
+    const auto address = reinterpret_cast<std::uintptr_t>(pointer) | 256;
+    return static_cast<std::uint32_t>(address & (~address + 1));
+}
+
+cublasLtEpilogue_t library_epilogue(Epilogue epilogue) {
+    switch (epilogue) {
+        case Epilogue::none:
+            return CUBLASLT_EPILOGUE_DEFAULT;
+        case Epilogue::bias:
+            return CUBLASLT_EPILOGUE_BIAS;
+        case Epilogue::gelu:
+            return CUBLASLT_EPILOGUE_GELU_BIAS;
+        case Epilogue::gelu_pre:
+            return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+        case Epilogue::bias_gradient:
+            return CUBLASLT_EPILOGUE_BGRADB;  // B is a = dy transposed; its sums over the depth are the bias's gradient
+    }
+    throw Error("an epilogue that products.cpp does not know");
+}
+
+/// What decides on an algorithm. The number of tokens differs from batch to batch: it counts in steps of 256, so that
+/// the same algorithms serve similar batches. Taken from the shape and not by timing: the same run takes the same
+/// algorithms, and so has the same bits, whenever it is started.
+using PlanKey = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, int, bool, bool, bool, bool,
+                           std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
+
+struct Plan {
+    bool possible = false;
+    cublasLtMatmulAlgo_t algorithm{};
+};
+
+std::int64_t in_steps(std::int64_t n) {
+    constexpr std::int64_t step = 256;
+    return n <= step ? n : (n + step - 1) / step * step;
+}
+
+}  // namespace
+
+struct Products::Library {
+    explicit Library(Precision p) : precision(p) {
+        PROTALBERT_CUBLASLT_CHECK(cublasLtCreate(&handle));
+        workspace = allocate_device(workspace_size);
+    }
+    ~Library() {
+        cudaFree(workspace);
+        cublasLtDestroy(handle);
+    }
+    Library(const Library&) = delete;
+    Library& operator=(const Library&) = delete;
+
+    cudaDataType_t type() const { return precision == Precision::bfloat16 ? CUDA_R_16BF : CUDA_R_32F; }
+    bool run(const Product& product, bool rounded, cudaStream_t stream);
+
+    Precision precision;
+    cublasLtHandle_t handle = nullptr;
+    void* workspace = nullptr;
+    std::map<PlanKey, Plan> plans;
+    std::map<PlanKey, Plan> exact_plans;  ///< of shapes for which the rounded shape's algorithm does not do
+};
+
+/// One attempt with the algorithm for the rounded or the exact shape. False where there is none.
+bool Products::Library::run(const Product& p, bool rounded, cudaStream_t stream) {
+    const cudaDataType_t d_type = p.d_is_float32 ? CUDA_R_32F : type();
+    const std::int64_t d_stride = p.d_stride > 0 ? p.d_stride : p.columns;
+    // Float32 in full: TensorFloat-32 would lose what `precision = "float32"` is chosen for.
+    Description description(CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    description.set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    description.set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    description.set(CUBLASLT_MATMUL_DESC_EPILOGUE, library_epilogue(p.epilogue));
+    if (p.bias != nullptr) description.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
+    if (p.epilogue == Epilogue::bias_gradient)
+        description.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(p.bias_gradient));
+    if (p.epilogue == Epilogue::gelu_pre) {
+        description.set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, static_cast<const void*>(p.pre));
+        description.set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.columns);
+    }
+
+    const auto a_layout = [&](std::int64_t columns, std::int64_t depth) {
+        return p.transpose_b ? std::tuple(depth, columns, depth) : std::tuple(columns, depth, columns);
+    };
+    const auto b_layout = [&](std::int64_t rows, std::int64_t depth) {
+        return p.transpose_a ? std::tuple(rows, depth, rows) : std::tuple(depth, rows, depth);
+    };
+    const auto layout = [](cudaDataType_t element, const std::tuple<std::int64_t, std::int64_t, std::int64_t>& shape) {
+        return Layout(element, std::get<0>(shape), std::get<1>(shape), std::get<2>(shape));
+    };
+    const void* const c = p.c != nullptr ? p.c : p.d;
+    const std::int64_t key_rows = rounded ? in_steps(p.rows) : p.rows;
+    const std::int64_t key_depth = rounded ? in_steps(p.depth) : p.depth;
+    const PlanKey key{
+        key_rows,          p.columns,       key_depth,        d_stride,       static_cast<int>(p.epilogue),
+        p.transpose_a,     p.transpose_b,   p.d_is_float32,   p.c != nullptr, alignment_of(p.a),
+        alignment_of(p.b), alignment_of(c), alignment_of(p.d)};
+    auto& cache = rounded ? plans : exact_plans;
+    auto found = cache.find(key);
+    if (found == cache.end()) {
+        Preference preference;
+        preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_size);
+        preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(p.b));
+        preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a));
+        preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(c));
+        preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.d));
+        const Layout a = layout(type(), a_layout(p.columns, key_depth));
+        const Layout b = layout(type(), b_layout(key_rows, key_depth));
+        const Layout d = layout(d_type, {p.columns, key_rows, d_stride});
+        cublasLtMatmulHeuristicResult_t result{};
+        int results = 0;
+        const cublasStatus_t status =
+            cublasLtMatmulAlgoGetHeuristic(handle, description.handle, a.handle, b.handle, d.handle, d.handle,
+                                           preference.handle, 1, &result, &results);
+        if (status != CUBLAS_STATUS_NOT_SUPPORTED && status != CUBLAS_STATUS_INVALID_VALUE)
+            check_library(status, "cublasLtMatmulAlgoGetHeuristic");
+        Plan plan;
+        plan.possible = status == CUBLAS_STATUS_SUCCESS && results > 0 && result.state == CUBLAS_STATUS_SUCCESS;
+        plan.algorithm = result.algo;
+        found = cache.emplace(key, plan).first;
+    }
+    if (!found->second.possible) return false;
+
+    const Layout a = layout(type(), a_layout(p.columns, p.depth));
+    const Layout b = layout(type(), b_layout(p.rows, p.depth));
+    const Layout d = layout(d_type, {p.columns, p.rows, d_stride});
+    const float one = 1, beta = p.c != nullptr ? 1 : 0;
+    const cublasStatus_t status =
+        cublasLtMatmul(handle, description.handle, &one, p.b, a.handle, p.a, b.handle, &beta, c, d.handle, p.d,
+                       d.handle, &found->second.algorithm, workspace, workspace_size, stream);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return false;
+    check_library(status, "cublasLtMatmul");
+    return true;
+}
+
+Products::Products(Precision precision) : library_(std::make_unique<Library>(precision)) {}
+
+Products::~Products() = default;
+
+bool Products::multiply(const Product& product, cudaStream_t stream) {
+    PROTALBERT_CHECK(product.rows > 0 && product.columns > 0 && product.depth > 0, "products have no empty side");
+    if (library_->run(product, true, stream) || library_->run(product, false, stream)) return true;
+    if (product.epilogue != Epilogue::none && product.epilogue != Epilogue::bias) return false;
+    throw Error(fmt::format("cuBLASLt has no algorithm for a product of [{}, {}] by [{}, {}]", product.rows,
+                            product.depth, product.depth, product.columns));
+}
+
+const char* Products::description() {
+    static const std::string text = fmt::format("cuBLASLt {}", cublasLtGetVersion());
+    return text.c_str();
+}
+
+std::size_t Products::workspace_bytes() { return workspace_size; }
+
+}  // namespace protalbert::cuda

@@ -1,0 +1,64 @@
+#pragma once
+// Matrix products: by cuBLASLt (products.cpp), or by loops of the host in the tests that emulate a GPU
+// (tests/emulation/products.cpp).
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "kernels/backend.hpp"
+
+namespace protalbert::cuda {
+
+/// What a product does with its result while that is in registers.
+enum class Epilogue {
+    none,
+    bias,          ///< + bias [columns], in the precision of a and b
+    gelu,          ///< gelu_tanh(. + bias)
+    gelu_pre,      ///< as gelu, and what the GELU is applied to goes to `pre` [rows, columns]
+    bias_gradient  ///< column sums of a's rows (`bias_gradient` [rows], float32): see Products::multiply
+};
+
+/// d [rows, columns] = op(a) op(b) + c. Row-major and contiguous; op transposes where told. a and b have the precision
+/// of the products, d and c that or float32; sums are float32.
+struct Product {
+    void* d = nullptr;
+    bool d_is_float32 = false;  ///< whatever the precision of a and b
+    const void* a = nullptr;    ///< [rows, depth], transposed [depth, rows]
+    const void* b = nullptr;    ///< [depth, columns], transposed [columns, depth]
+    bool transpose_a = false, transpose_b = false;
+    const void* c = nullptr;  ///< [rows, columns] like d, may be d; null for none
+    std::int64_t rows = 0, columns = 0, depth = 0;
+    std::int64_t d_stride = 0;  ///< elements between two rows of d; 0: columns
+    Epilogue epilogue = Epilogue::none;
+    const void* bias = nullptr;
+    void* pre = nullptr;
+    float* bias_gradient = nullptr;
+};
+
+class Products {
+  public:
+    explicit Products(Precision precision);
+    ~Products();
+    Products(const Products&) = delete;
+    Products& operator=(const Products&) = delete;
+
+    /// Enqueues a product. With Epilogue::bias_gradient, for a weight's gradient (a = dy transposed, b = x), it also
+    /// sets bias_gradient [rows] = sums of dy over the depth. Returns false, having done nothing, where the library has
+    /// no way to fuse the epilogue for this shape (never for none and bias); throws Error where it has none for the
+    /// product.
+    bool multiply(const Product& product, cudaStream_t stream);
+
+    /// For people: the library and its version.
+    static const char* description();
+    /// Device memory that it takes.
+    static std::size_t workspace_bytes();
+
+  private:
+    struct Library;
+    std::unique_ptr<Library> library_;
+};
+
+}  // namespace protalbert::cuda

@@ -1,0 +1,48 @@
+#pragma once
+// Work on rows of N features: which threads share a row, and their sums.
+
+#include <algorithm>
+
+#include "kernels/cuda/packs.cuh"
+
+namespace protalbert::cuda {
+
+/// The threads of a row: a warp for a short one, with several rows a block, else a whole block.
+struct RowThreads {
+    unsigned threads;  ///< of a row, a multiple of 32
+    unsigned rows;     ///< of a block
+    bool warp() const { return threads == 32; }
+    dim3 block() const { return dim3(threads, rows); }
+};
+
+/// For rows of N elements in packs of `width`. At most 512 threads: then a thread may use 128 registers.
+inline RowThreads row_threads(std::int64_t N, int width) {
+    const std::int64_t warps = divide_up(divide_up(N, width), 32);
+    if (warps <= 1) return {32, 4};
+    return {static_cast<unsigned>(32 * std::min<std::int64_t>(warps, 16)), 1};
+}
+
+/// Sums over the threads of a row, the same in all of them, in a fixed order. `sums` is the block's, [2 * 32].
+template <bool Warp>
+__device__ inline float2 row_sums(float a, float b, Shared<float> sums) {
+    a = warp_sum(a);
+    b = warp_sum(b);
+    if constexpr (Warp) return make_float2(a, b);
+    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    __syncthreads();  // everybody has read the sums before
+    if (lane == 0) {
+        sums[warp] = a;
+        sums[32 + warp] = b;
+    }
+    __syncthreads();
+    a = warp_sum(lane < warps ? static_cast<float>(sums[lane]) : 0.0F);
+    b = warp_sum(lane < warps ? static_cast<float>(sums[32 + lane]) : 0.0F);
+    return make_float2(a, b);
+}
+
+/// first [n_first] and second [n_second] (+)= the sums over p of partials [count, n_first + n_second], in a fixed
+/// order. second may be null with n_second = 0.
+void add_partials(float* first, std::int64_t n_first, float* second, std::int64_t n_second, const float* partials,
+                  std::int64_t count, bool accumulate, cudaStream_t stream);
+
+}  // namespace protalbert::cuda
