@@ -31,7 +31,9 @@ int run(int argc, char** argv, const Communicator& communicator) {
     add("train", "training steps: tokens/s, FLOP/s, the time of each part", add_bench_train);
     add("embed", "embedding with random weights: residues/s, FLOP/s beside oneDNN's plain product", add_bench_embed);
     add("io", "preparing a corpus, beside cat and wc -l; checkpoints, beside dd", add_bench_io);
-    add("parameters", "parameter counts of the presets and of the paper's tables", add_bench_parameters);
+    add("parameters", "parameters of the presets, of a deck and of the ALBERT paper's tables", add_bench_parameters);
+    add("sentence", "accuracy of a trained model on masked residues and on both sentence tasks", add_bench_sentence);
+    add("stability", "how much each iteration of a trained model changes the hidden states", add_bench_stability);
     if (const auto code = parse_command_line(app, argc, argv, communicator)) return *code;
 
     BenchRun bench{communicator, {}};
