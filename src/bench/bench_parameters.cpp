@@ -167,6 +167,8 @@ void print_training(const Options& options, nlohmann::json& report) {
     line("gradient that the ranks sum in each step", reduction);
     fmt::print("{:<56} {:>15.2f}\n", "training MFLOP a token of the longest samples", flops * 1e-6);
     report["model"] = nlohmann::json::parse(to_json(config));
+    report["max_length"] = settings.sample.max_length;
+    report["global_batch"] = settings.global_batch;
     report["objective"] = objective_name(settings.sample.objective);
     report["parameter_bytes"] = memory.parameters;
     report["optimizer_bytes"] = memory.optimizer;
