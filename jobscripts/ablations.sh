@@ -136,12 +136,12 @@ train_and_measure() {
     for key in "data.corpus=$output/corpus.h5" "data.validation=$held_out" "data.seed=$seed" "$@"; do
         settings+=(--set "$key")
     done
-    settings+=("${options[@]}")
     if [[ $name = time_* ]]; then
-        [ -s "$folder/steps" ] || steps_of_minutes "$folder" "${settings[@]}"
+        [ -s "$folder/steps" ] || steps_of_minutes "$folder" "${settings[@]}" "${options[@]}"
         steps=$(cat "$folder/steps")
         settings+=(--set "train.steps=$steps" --set "train.warmup=$((steps / 10))")
     fi
+    settings+=("${options[@]}") # they have the last word
     [ -s "$folder/parameters.json" ] ||
         "$BUILD/protalbert_bench" parameters --deck "$deck" "${settings[@]}" --json "$folder/parameters.json" \
             >"$folder/parameters.txt"

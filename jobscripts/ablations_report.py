@@ -15,6 +15,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+# The four embedding sizes, as in jobscripts/ablations.sh.
+SIZES = {"quick": (8, 16, 32, 64), "small": (16, 32, 64, 128), "full": (64, 128, 256, 768)}
 # Averages of the paper's tables 3 and 4 over its tasks, percent, by (sharing, place of E among its four sizes).
 PAPER_AVERAGE = {
     ("none", 0): 81.3, ("none", 1): 81.7, ("none", 2): 81.8, ("none", 3): 82.3,
@@ -120,8 +122,7 @@ class Report:
         loaded = [Run(path) for path in sorted(found) if (path / "parameters.json").exists()]
         self.runs = [run for run in loaded if run.finished and run.validation]
         self.unfinished = sorted(f"{run.name}, seed {run.seed}" for run in loaded if run not in self.runs)
-        shared = [run for run in self.runs if run.name.startswith("all_E") or run.name.startswith("none_E")]
-        self.sizes = sorted({run.embedding for run in shared})
+        self.sizes = SIZES[size]
         self.parts, self.findings = [], []
 
     def named(self, name):
@@ -129,7 +130,7 @@ class Report:
 
     def at(self, sharing, place):
         """The runs of a sharing at the first, second ... of the four embedding sizes."""
-        return self.named(f"{sharing}_E{self.sizes[place]}") if place < len(self.sizes) else []
+        return self.named(f"{sharing}_E{self.sizes[place]}")
 
     def add(self, text):
         self.parts.append(text)
@@ -202,21 +203,18 @@ class Report:
         for place, paper in ((1, "80.1 against 81.6"), (3, "79.8 against 82.3")):
             self.find(f"Sharing everything costs quality ({paper} at {'E 128' if place == 1 else 'E = H'})",
                       Difference(self.at("all", place), self.at("none", place)), +1,
-                      f"loss of all shared less that of none, {self.size_name(place)}")
+                      f"loss of all shared less that of none, E {self.sizes[place]}")
         self.find("Most of that comes from sharing the feed-forward part (E 128: 80.2 against 81.7 with attention alone)",
                   Difference(self.at("ffn", 1), self.at("attention", 1)), +1,
-                  f"loss of feed-forward shared less that of attention shared, {self.size_name(1)}")
+                  f"loss of feed-forward shared less that of attention shared, E {self.sizes[1]}")
         difference = Difference(self.at("attention", 1), self.at("none", 1))
         word = "NOT MEASURED" if not difference.known else "DOES NOT HOLD" if difference.significant and difference.mean > 0 \
             else "HOLDS"
         self.findings.append(("Sharing attention alone costs nothing at E 128 (81.7 against 81.6)", word,
-                              f"loss of attention shared less that of none, {self.size_name(1)}: {difference.text()}"))
+                              f"loss of attention shared less that of none, E {self.sizes[1]}: {difference.text()}"))
         for place in (1, 3):
             self.curves([(sharing, self.at(sharing, place)) for sharing in ("all", "attention", "ffn", "none")],
-                        f"sharing_E{self.sizes[place]}.png" if place < len(self.sizes) else "")
-
-    def size_name(self, place):
-        return f"E {self.sizes[place]}" if place < len(self.sizes) else "E not run"
+                        f"sharing_E{self.sizes[place]}.png")
 
     def curves(self, groups, name):
         """Validation loss against tokens and against time, a line a seed."""
