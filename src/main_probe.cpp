@@ -1,8 +1,10 @@
 // protalbert_probe: heads that predict labels from an encoder's vectors.
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <map>
 
+#include "base/deck.hpp"
 #include "base/error.hpp"
 #include "comm/program.hpp"
 #include "probe/probe.hpp"
@@ -11,9 +13,13 @@ namespace {
 
 using namespace protalbert;
 
+constexpr std::int64_t most_epochs = 1000000;
+constexpr std::int64_t most_residues = std::int64_t{1} << 26;  // the longest protein that is read
+
 /// Options of one action; --task and --device go with all.
 struct Actions {
     std::string task;
+    std::string deck;
     ProbeOptions probe;
     PredictOptions predict;
 };
@@ -85,7 +91,7 @@ void add_train(CLI::App& app, Actions& actions) {
            "--piece-length", options.vectors.piece_length,
            "residues that the encoder shall see at once, where it was pretrained on short proteins: longer ones "
            "are cut into pieces that overlap by half; 0: none is cut. The head remembers it")
-        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 26).description(""))
+        ->check(CLI::Range(std::int64_t{0}, most_residues).description(""))
         ->capture_default_str()
         ->type_name("N");
     app.add_option("--output", options.head, "the head to write; beside it scratch files while it works")
@@ -96,21 +102,23 @@ void add_train(CLI::App& app, Actions& actions) {
         ->check(CLI::Range(1e-12, 1e3).description(""))
         ->capture_default_str()
         ->type_name("F");
-    constexpr std::int64_t most = 1000000;
     app.add_option("--batch", settings.batch, "proteins a step, over all ranks")
-        ->check(CLI::Range(std::int64_t{1}, most).description(""))
+        ->check(CLI::Range(std::int64_t{1}, most_epochs).description(""))
         ->capture_default_str()
         ->type_name("N");
     app.add_option("--epochs", settings.epochs, "at most; 30 for structure, 300 for localization")
-        ->check(CLI::Range(std::int64_t{1}, most).description(""))
+        ->check(CLI::Range(std::int64_t{1}, most_epochs).description(""))
         ->type_name("N");
     app.add_option("--patience", settings.patience,
                    "epochs without a lower validation loss that end training; 3 for structure, 20 for localization")
-        ->check(CLI::Range(std::int64_t{1}, most).description(""))
+        ->check(CLI::Range(std::int64_t{1}, most_epochs).description(""))
         ->type_name("N");
     app.add_flag("!--no-baselines", options.baselines, "train no heads on one-hot residues and the untrained encoder");
-    app.set_config("--deck", "", "TOML file of these options: learning-rate = 0.001")->type_name("FILE");
-    app.allow_config_extras(CLI::config_extras_mode::error);
+    app.add_option(
+           "--deck", actions.deck,
+           "TOML file with learning_rate, batch, epochs, patience, piece_length, validation_share, seed; options "
+           "of the command line go before it")
+        ->type_name("FILE");
 }
 
 void add_evaluate(CLI::App& app, Actions& actions) {
@@ -147,6 +155,30 @@ void add_predict(CLI::App& app, Actions& actions) {
         ->type_name("NAME");
     add_encoder(app, options.batch_tokens, options.precision);
     add_device(app, options.device);
+}
+
+/// Takes from the deck what the command line does not give.
+void read_deck(const CLI::App& app, const std::string& file, ProbeOptions& options) {
+    Deck deck = Deck::read(file);
+    ProbeSettings& settings = options.settings;
+    const auto given = [&](const char* option) { return app.get_option(option)->count() > 0; };
+    const auto take = [&](auto& value, const char* option, const auto& read) {
+        const auto from_deck = read();  // also to know the key
+        if (!given(option)) value = from_deck;
+    };
+    take(settings.learning_rate, "--learning-rate",
+         [&] { return deck.number("learning_rate", settings.learning_rate, 1e-12, 1e3); });
+    take(settings.batch, "--batch", [&] { return deck.integer("batch", settings.batch, 1, most_epochs); });
+    take(settings.epochs, "--epochs", [&] { return deck.integer("epochs", settings.epochs, 1, most_epochs); });
+    take(settings.patience, "--patience", [&] { return deck.integer("patience", settings.patience, 1, most_epochs); });
+    take(options.vectors.piece_length, "--piece-length",
+         [&] { return deck.integer("piece_length", options.vectors.piece_length, 0, most_residues); });
+    take(options.validation_share, "--validation-share",
+         [&] { return deck.number("validation_share", options.validation_share, 0, 0.9); });
+    take(settings.seed, "--seed", [&] {
+        return static_cast<std::uint64_t>(deck.integer("seed", static_cast<std::int64_t>(settings.seed), 0, INT64_MAX));
+    });
+    deck.refuse_unknown_keys();
 }
 
 void check_data(const ProbeOptions& options) {
@@ -186,6 +218,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
     }
     ProbeOptions& options = actions.probe;
     options.task = task_from_name(actions.task);
+    if (!actions.deck.empty()) read_deck(*train, actions.deck, options);
     const bool structure = options.task == Task::secondary_structure;
     if (options.settings.epochs == 0) options.settings.epochs = structure ? 30 : 300;
     if (options.settings.patience == 0) options.settings.patience = structure ? 3 : 20;

@@ -242,8 +242,8 @@ class Probe(unittest.TestCase):
         self.refused(["--embeddings"], "train", "--three-state", "labels.fasta", "--output", "bad.h5")
         self.refused(["nothing.h5"], "predict", "--head", "nothing.h5", "--checkpoint", "small.h5", "proteins.fasta",
                      "--output", "bad")
-        write("deck.toml", "learning-rat = 1\n")
-        self.refused(["learning-rat"], "train", "--three-state", "labels.fasta", "--deck", "deck.toml", *base)
+        write("deck.toml", "learning_rat = 1\n")
+        self.refused(["learning_rat", "learning_rate"], "train", "--three-state", "labels.fasta", "--deck", "deck.toml", *base)
         self.assertEqual([name for name in os.listdir() if name.startswith("bad")], [])
 
     def test_head_refuses_another_encoder_and_damage(self):
