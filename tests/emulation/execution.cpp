@@ -67,9 +67,7 @@ int true_at_barrier = 0;
 int barrier_result = 0;
 std::string failure;
 
-std::string place(const dim3& at) {
-    return fmt::format("({}, {}, {})", at.x, at.y, at.z);
-}
+std::string place(const dim3& at) { return fmt::format("({}, {}, {})", at.x, at.y, at.z); }
 
 std::string where() {
     return std::string("kernel ") + current->name + ", block " + place({blockIdx.x, blockIdx.y, blockIdx.z}) + " of " +

@@ -1,5 +1,5 @@
-// The matrix products of the CUDA backend as loops of the host: cuBLASLt has no emulation. Inputs in the precision of the
-// backend, sums in float32, every epilogue.
+// The matrix products of the CUDA backend as loops of the host: cuBLASLt has no emulation. Inputs in the precision of
+// the backend, sums in float32, every epilogue.
 
 #include "kernels/cuda/products.hpp"
 
@@ -43,9 +43,7 @@ void write(void* to, std::int64_t place, float value, Precision precision) {
     }
 }
 
-float gelu_tanh(float x) {
-    return x / (1 + std::exp(-2 * 0.797884560802865F * (x + 0.044715F * x * x * x)));
-}
+float gelu_tanh(float x) { return x / (1 + std::exp(-2 * 0.797884560802865F * (x + 0.044715F * x * x * x))); }
 
 /// [n, m] of [m, n].
 std::vector<float> transposed(const std::vector<float>& matrix, std::int64_t m, std::int64_t n) {
@@ -64,12 +62,12 @@ bool Products::multiply(const Product& p, cudaStream_t) {
     const Precision precision = library_->precision;
     const Precision d_precision = p.d_is_float32 ? Precision::float32 : precision;
     const std::int64_t stride = p.d_stride > 0 ? p.d_stride : p.columns;
-    std::vector<float> a = read(p.a, p.rows * p.depth, precision);       // [rows, depth]
-    std::vector<float> b = read(p.b, p.columns * p.depth, precision);    // [depth, columns]
+    std::vector<float> a = read(p.a, p.rows * p.depth, precision);     // [rows, depth]
+    std::vector<float> b = read(p.b, p.columns * p.depth, precision);  // [depth, columns]
     if (p.transpose_a) a = transposed(a, p.depth, p.rows);
     if (p.transpose_b) b = transposed(b, p.columns, p.depth);
-    const bool has_bias = p.epilogue == Epilogue::bias || p.epilogue == Epilogue::gelu ||
-                          p.epilogue == Epilogue::gelu_pre;
+    const bool has_bias =
+        p.epilogue == Epilogue::bias || p.epilogue == Epilogue::gelu || p.epilogue == Epilogue::gelu_pre;
     const std::vector<float> bias = has_bias ? read(p.bias, p.columns, precision) : std::vector<float>();
     std::vector<float> row(static_cast<std::size_t>(p.columns));
     std::vector<float> c;
