@@ -27,11 +27,12 @@ source "$profile"
 # Without the MPI library's way to find the other ranks, each rank would run alone or none start.
 launch=(srun "${srun_options[@]}")
 if [ -n "$MPI_TYPE" ]; then
-    known=$(srun --mpi=list 2>&1)
-    grep -qw -- "$MPI_TYPE" <<<"${known//_v/ v}" ||
-        fail "this Slurm cannot start MPI programs by --mpi=$MPI_TYPE. It knows: $(tr -s '\n\t ' ' ' <<<"$known"). Open MPI" \
-             "needs pmix (Debian: slurm-wlm-basic-plugins; a site builds Slurm with --with-pmix), MPICH and Intel MPI" \
-             "pmi2, Cray's MPI cray_shasta: set MPI_TYPE in $profile, or load the MPI library that fits"
+    # Tried, because a plugin may be listed whose library is missing.
+    tried=$(srun --nodes=1 --ntasks=1 "--mpi=$MPI_TYPE" true 2>&1) ||
+        fail "this Slurm cannot start MPI programs by --mpi=$MPI_TYPE: $(tr -s '\n' ' ' <<<"$tried"). It knows:" \
+             "$(srun --mpi=list 2>&1 | tr -s '\n\t ' ' '). Open MPI needs pmix (Debian: slurm-wlm-basic-plugins and" \
+             "libpmix-dev; a site builds Slurm with --with-pmix), MPICH and Intel MPI pmi2, Cray's MPI cray_shasta: set" \
+             "MPI_TYPE in $profile, or load the MPI library that fits"
     launch+=("--mpi=$MPI_TYPE")
 fi
 

@@ -74,6 +74,8 @@ libgtest-dev         spack install googletest
 clang-format         spack install llvm
 python3-numpy        pip install numpy
 python3-h5py         pip install h5py
+slurm-wlm            only the test of the job scripts needs it, and is skipped without
+munge                only the test of the job scripts needs it, and is skipped without
 '
 demo_packages='
 mmseqs2-examples     only the demo without a FASTA file of your own needs it

@@ -127,9 +127,9 @@ class Backend {
     /// Device memory, aligned to 256 bytes, filled with zeros. Throws Error with the size when there is not enough.
     virtual void* allocate(std::size_t bytes) = 0;
     virtual void free(void* memory) noexcept = 0;
-    /// Takes `bytes` of device memory at once. The calls of allocate that follow get their pieces of it, in order, until
-    /// it is used up; it is given back when all of them are. For the arrays of a run, whose sizes are known before.
-    /// Throws as allocate does. A backend to which one block is as good as many does nothing.
+    /// Takes `bytes` of device memory at once. The calls of allocate that follow get their pieces of it, in order,
+    /// until it is used up; it is given back when all of them are. For the arrays of a run, whose sizes are known
+    /// before. Throws as allocate does. A backend to which one block is as good as many does nothing.
     virtual void reserve(std::size_t bytes);
     /// What the device has; nothing where memory is the machine's own.
     virtual std::optional<MemorySize> memory() const;
@@ -184,7 +184,8 @@ class Backend {
 
     // Dense layers: weight [N, K] as in Hugging Face ([out, in])
 
-    /// out [T, N] = x [T, K] weight^T + bias [N]; bias may be null. The bias has the weights' precision: products add it.
+    /// out [T, N] = x [T, K] weight^T + bias [N]; bias may be null. The bias has the weights' precision: products add
+    /// it.
     virtual void linear(Activations out, Activations x, Weight weight, Weight bias, std::int64_t T, std::int64_t N,
                         std::int64_t K, Stream stream) = 0;
     /// out [T, N] = gelu(pre), pre [T, N] = x weight^T + bias; pre may be null (inference) and may not alias out.

@@ -2,9 +2,12 @@
 
 #include <CLI/CLI.hpp>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "bench/bench.hpp"
+#include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 
 namespace {
@@ -32,22 +35,37 @@ int run(int argc, char** argv, const Communicator& communicator) {
     add("embed", "embedding with random weights: residues/s, FLOP/s beside oneDNN's plain product", add_bench_embed);
     add("io", "preparing a corpus, beside cat and wc -l; checkpoints, beside dd", add_bench_io);
     add("parameters", "parameter counts of the presets and of the paper's tables", add_bench_parameters);
+    add("collectives", "sums and exchanges between ranks: bandwidth, latency, outliers", add_bench_collectives);
+    add("hdf5", "one HDF5 file shared by all ranks, beside a plain file a rank", add_bench_hdf5);
+    add("simulate", "the input side of an epoch at any number of ranks", add_bench_simulate);
+    add("plan", "what a run will cost: step time and its parts, memory, hours, efficiency", add_bench_plan);
     if (const auto code = parse_command_line(app, argc, argv, communicator)) return *code;
 
-    BenchRun bench{communicator, {}};
-    for (const Command& command : commands)
-        if (command.parser->parsed()) command.action(bench);
+    BenchRun bench{communicator, {}, {}};
+    std::string name;
+    for (const Command& command : commands) {
+        if (!command.parser->parsed()) continue;
+        name = command.parser->get_name();
+        command.action(bench);
+    }
     if (!json.empty() && communicator.root()) {
         std::ofstream file(json);
         file << bench.report.dump(2) << '\n';
         if (!file.flush()) throw Error("cannot write " + json + "; choose another place with --json");
     }
+    // The last line, for jobscripts/scaling_report.py and others like it.
+    nlohmann::ordered_json line = {
+        {"benchmark", name},         {"figure", bench.figure.name},   {"value", bench.figure.value},
+        {"unit", bench.figure.unit}, {"ranks", communicator.ranks()}, {"threads", threads_for_rank(communicator)}};
+    line.update(bench.figure.details);
+    log_information("figure-of-merit " + line.dump());
     return exit_done;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+    protalbert::take_launched_gpu(argc, argv);
     return protalbert::run_program(
         argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
 }

@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "base/signals.hpp"
+#include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 #include "embed/embed.hpp"
 
@@ -108,6 +109,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
 int main(int argc, char** argv) {
     // Before MPI starts: one rank that a signal ended there would leave the others waiting.
     protalbert::catch_signals();
+    protalbert::take_launched_gpu(argc, argv);
     return protalbert::run_program(
         argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
 }

@@ -13,8 +13,10 @@
 #include "base/file_system.hpp"
 #include "base/log.hpp"
 #include "base/signals.hpp"
+#include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 #include "train/report.hpp"
+#include "train/train_memory.hpp"
 #include "train/trainer.hpp"
 
 namespace {
@@ -26,6 +28,7 @@ struct Options {
     std::vector<std::string> overrides;
     StartOptions start;
     DumpRequest dump;
+    TimelineRequest timeline;
     std::string device = "auto";
 };
 
@@ -49,6 +52,12 @@ std::optional<int> parse(Options& options, int argc, char** argv, const Communic
     auto* file = app.add_option("--dump-file", options.dump.file, "HDF5 file for --dump-step");
     step->needs(file);
     file->needs(step);
+    auto* timeline = app.add_option("--timeline", options.timeline.file,
+                                    "write what every rank did when, for chrome://tracing or ui.perfetto.dev (JSON)");
+    app.add_option("--timeline-steps", options.timeline.steps, "the first so many steps of this start")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 10000))
+        ->needs(timeline);
     app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str();
     return parse_command_line(app, argc, argv, communicator);
 }
@@ -99,7 +108,9 @@ int run(int argc, char** argv, const Communicator& communicator) {
 
     // 3. The device and the model.
     const int threads = threads_for_rank(communicator);
+    settle_gpu(options.device, communicator);
     const std::unique_ptr<Backend> backend = make_backend(options.device, settings.precision, threads);
+    reserve_train_memory(config, settings, *backend);
     TrainState state = make_train_state(config, *backend);
     report_setup(state, settings, corpus, validation.get(), threads, communicator);
 
@@ -112,6 +123,8 @@ int run(int argc, char** argv, const Communicator& communicator) {
         return exit_done;
     }
     check_dump(options.dump, state, settings, communicator);
+    if (!options.timeline.file.empty())
+        on_root(communicator, [&] { require_writable_place(options.timeline.file, "timeline"); });
     prepare_directory(state, settings, communicator);
     report_start(start, state, settings);
 
@@ -121,6 +134,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
                          .corpus = corpus,
                          .validation = validation.get(),
                          .dump = options.dump,
+                         .timeline = options.timeline,
                          .program_start = program_start,
                          .communicator = communicator});
 }
@@ -131,6 +145,7 @@ int main(int argc, char** argv) {
     // First of all: one rank that a signal ended while MPI starts would leave the others waiting. What came before the
     // first step stops the run after it, with its state saved.
     protalbert::catch_signals();
+    protalbert::take_launched_gpu(argc, argv);
     return protalbert::run_program(
         argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
 }

@@ -1,7 +1,8 @@
 // Attention of the CUDA backend: tiles, workspace and the kernels of attention_*.cu.
 
-#include "base/error.hpp"
 #include "kernels/cuda/attention.hpp"
+
+#include "base/error.hpp"
 #include "kernels/cuda/backend_class.hpp"
 #include "kernels/cuda/with_element.hpp"
 
@@ -26,8 +27,8 @@ void CudaBackend::attention_backward(Activations dqkv, Activations dout, Activat
     with_element([&](auto element) {
         using Element = decltype(element);
         cuda::attention_backward(elements<Element>(dqkv), scratch<float>(), elements<Element>(dout),
-                                 elements<Element>(out), elements<Element>(qkv), logsumexp, list, sequences.tokens, A, D,
-                                 handle(stream));
+                                 elements<Element>(out), elements<Element>(qkv), logsumexp, list, sequences.tokens, A,
+                                 D, handle(stream));
     });
 }
 

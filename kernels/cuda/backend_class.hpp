@@ -1,7 +1,8 @@
 #pragma once
 // The class behind make_cuda_backend. Its operations are defined in one file a subject: cuda_backend.cpp
-// (memory, streams), dense.cu, attention.cpp, embedding.cu, layer_norm.cu, elementwise.cu, losses.cu, pooling.cu, fixed_point.cu, optimizers.cu. Every operation is enqueued and returns; none allocates or waits, but for the first call of an
-// optimiser, which keeps a table of its variables on the device.
+// (memory, streams), dense.cu, attention.cpp, embedding.cu, layer_norm.cu, elementwise.cu, losses.cu, pooling.cu,
+// fixed_point.cu, optimizers.cu. Every operation is enqueued and returns; none allocates or waits, but for the first
+// call of an optimiser, which keeps a table of its variables on the device.
 
 #include <cuda_runtime.h>
 
@@ -10,9 +11,9 @@
 #include <memory>
 
 #include "kernels/backend.hpp"
-#include "kernels/cuda/tile_uploads.hpp"
 #include "kernels/cuda/device_arena.hpp"
 #include "kernels/cuda/products.hpp"
+#include "kernels/cuda/tile_uploads.hpp"
 
 namespace protalbert::cuda {
 
@@ -137,7 +138,7 @@ class CudaBackend final : public Backend {
     Precision precision_;
     int device_ = 0;
     DeviceArena arena_;
-    void* scratch_ = nullptr;             ///< [scratch_bytes]
+    void* scratch_ = nullptr;  ///< [scratch_bytes]
     std::unique_ptr<Products> products_;
     std::unique_ptr<TileUploads> tiles_;
     /// Tables of the optimisers' variables on the device, by the host's.

@@ -31,10 +31,10 @@ void choose_cuda_device(int index) {
     const CudaDevices devices = cuda_devices();
     if (devices.count == 0) throw InputError(fmt::format("device cuda: {}; choose --device cpu", devices.none));
     if (index < 0 || index >= devices.count) {
-        throw InputError(
-            fmt::format("device cuda: this machine's rank {} needs a GPU of its own, but there are {}; start at most {} "
-                        "ranks a machine",
-                        index, devices.count, devices.count));
+        throw InputError(fmt::format(
+            "device cuda: this machine's rank {} needs a GPU of its own, but there are {}; start at most {} "
+            "ranks a machine",
+            index, devices.count, devices.count));
     }
     PROTALBERT_CUDA_CHECK(cudaSetDevice(index));
 }
@@ -55,9 +55,10 @@ std::unique_ptr<Backend> make_cuda_backend(Precision precision) {
     PROTALBERT_CUDA_CHECK(cudaGetDevice(&device));
     PROTALBERT_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
     if (properties.major < 8) {
-        throw InputError(fmt::format("device cuda: {} has compute capability {}.{}, and 8.0 or higher is needed; choose "
-                                     "--device cpu",
-                                     properties.name, properties.major, properties.minor));
+        throw InputError(
+            fmt::format("device cuda: {} has compute capability {}.{}, and 8.0 or higher is needed; choose "
+                        "--device cpu",
+                        properties.name, properties.major, properties.minor));
     }
     return std::make_unique<cuda::CudaBackend>(precision);
 }
@@ -109,9 +110,9 @@ std::optional<MemorySize> CudaBackend::memory() const {
     return size;
 }
 
-std::size_t CudaBackend::own_bytes() const { 
+std::size_t CudaBackend::own_bytes() const {
     return scratch_bytes + Products::workspace_bytes() + TileUploads::first_bytes();
- }
+}
 
 void* CudaBackend::allocate_host(std::size_t bytes) {
     void* memory = nullptr;

@@ -10,7 +10,6 @@ namespace protalbert::cuda {
 
 namespace {
 
-
 constexpr int column_lanes = 32;  // neighbouring packs of columns
 constexpr int row_groups = 8;     // of rows, added side by side
 
@@ -18,7 +17,7 @@ constexpr int row_groups = 8;     // of rows, added side by side
 template <class Element, int Width>
 __global__ void column_sums_kernel(float* partials, const Element* x, std::int64_t rows_of_part, std::int64_t T,
                                    std::int64_t N) {
-    SHARED_ARRAY(float, sums, row_groups * column_lanes * Width);
+    SHARED_ARRAY(float, sums, row_groups* column_lanes* Width);
     const std::int64_t n = (static_cast<std::int64_t>(blockIdx.x) * column_lanes + threadIdx.x) * Width;
     const std::int64_t begin = blockIdx.y * rows_of_part;
     const std::int64_t end = begin + rows_of_part < T ? begin + rows_of_part : T;
@@ -100,8 +99,8 @@ void CudaBackend::linear_backward_data(Activations dx, Activations dy, Weight we
     products_->multiply(product, handle(stream));
 }
 
-void CudaBackend::linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre,
-                                            Gelu form, std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
+void CudaBackend::linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre, Gelu form,
+                                            std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
     if (T == 0 || K == 0) return;
     // A slice of rows at a time: its product stays in the second-level cache until the derivative is multiplied in, and
     // dpre may be pre. cuBLASLt's own epilogue promises nothing for that case.
@@ -155,8 +154,8 @@ void CudaBackend::column_sums(float* out, Activations x, bool accumulate, std::i
         with_width<Element>(N % full_width<Element> == 0 && aligned(x.data), [&](auto width) {
             // Rows of a part enough for its eight groups, and no more parts than keep the partial sums small.
             constexpr std::int64_t least_rows = 64, most_parts = 128;
-            const std::int64_t parts = std::clamp<std::int64_t>(
-                std::min(T / least_rows, scratch_elements<float>() / N), 1, most_parts);
+            const std::int64_t parts =
+                std::clamp<std::int64_t>(std::min(T / least_rows, scratch_elements<float>() / N), 1, most_parts);
             const std::int64_t rows = divide_up(T, parts);
             const dim3 grid(static_cast<unsigned>(divide_up(N, column_lanes * decltype(width)::value)),
                             static_cast<unsigned>(parts));

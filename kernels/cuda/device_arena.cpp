@@ -28,10 +28,11 @@ void* allocate_device(std::size_t bytes) {
     cudaGetLastError();  // this error is reported here and is nobody else's
     std::size_t free = 0, total = 0;
     if (result == cudaErrorMemoryAllocation && cudaMemGetInfo(&free, &total) == cudaSuccess) {
-        throw Error(fmt::format("out of memory: cannot allocate {} bytes ({:.1f} GB), {:.1f} of the GPU's {:.1f} GB are "
-                                "free; use smaller batches",
-                                bytes, static_cast<double>(bytes) * 1e-9, static_cast<double>(free) * 1e-9,
-                                static_cast<double>(total) * 1e-9));
+        throw Error(
+            fmt::format("out of memory: cannot allocate {} bytes ({:.1f} GB), {:.1f} of the GPU's {:.1f} GB are "
+                        "free; use smaller batches",
+                        bytes, static_cast<double>(bytes) * 1e-9, static_cast<double>(free) * 1e-9,
+                        static_cast<double>(total) * 1e-9));
     }
     throw Error(fmt::format("cannot allocate {} bytes on the GPU: {}", bytes, cudaGetErrorString(result)));
 }

@@ -40,7 +40,8 @@ struct TimesTanhDerivative {
 template <class Element, int Width, class Operation>
 __global__ void map_kernel(Element* out, const Element* in, Operation operation, std::int64_t n) {
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x * Width;
-    for (std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * Width; i < n; i += step) {
+    for (std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * Width; i < n;
+         i += step) {
         float x[Width];
         load_pack<Width>(x, in + i);
 #pragma unroll
@@ -54,7 +55,8 @@ template <class Element, int Width, class Operation>
 __global__ void map_two_kernel(Element* out, const Element* first, const Element* second, Operation operation,
                                std::int64_t n) {
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x * Width;
-    for (std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * Width; i < n; i += step) {
+    for (std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * Width; i < n;
+         i += step) {
         float x[Width], y[Width];
         load_pack<Width>(x, first + i);
         load_pack<Width>(y, second + i);
@@ -68,7 +70,8 @@ __global__ void map_two_kernel(Element* out, const Element* first, const Element
 template <int Width>
 __global__ void to_bfloat16_kernel(bfloat16* copies, const float* masters, std::int64_t n) {
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x * Width;
-    for (std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * Width; i < n; i += step) {
+    for (std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * Width; i < n;
+         i += step) {
         float x[Width];
         load_floats<Width>(x, masters + i);
         store_pack<Width>(copies + i, x);
@@ -114,8 +117,8 @@ template <class Element, class Operation>
 void map(const char* name, Element* out, const Element* in, const Operation& operation, std::int64_t n,
          cudaStream_t stream) {
     with_width<Element>(n % full_width<Element> == 0 && aligned(out, in), [&](auto width) {
-        launch(name, map_kernel<Element, decltype(width)::value, Operation>,
-               dim3(element_blocks(divide_up(n, width))), dim3(threads), 0, stream, out, in, operation, n);
+        launch(name, map_kernel<Element, decltype(width)::value, Operation>, dim3(element_blocks(divide_up(n, width))),
+               dim3(threads), 0, stream, out, in, operation, n);
     });
 }
 
@@ -141,8 +144,8 @@ Weight CudaBackend::compute_copy(const float* masters, void* copies, std::int64_
     return {static_cast<std::byte*>(copies), sizeof(bfloat16)};
 }
 
-void CudaBackend::gather_rows(Activations out, Activations in, const std::int64_t* rows, std::int64_t M,
-                              std::int64_t N, Stream stream) {
+void CudaBackend::gather_rows(Activations out, Activations in, const std::int64_t* rows, std::int64_t M, std::int64_t N,
+                              Stream stream) {
     if (M == 0) return;
     with_element([&](auto element) {
         using Element = decltype(element);

@@ -62,8 +62,9 @@ __global__ void embedding_forward_kernel(Element* out, float* mean, float* rstd,
     }
 }
 
-/// ds [T, E] float32, the gradient of the sum of the tables' rows, and ds_gamma [T, E], what each token adds to gamma's.
-/// Grid and block as in the forward pass. Tokens are those from `begin`, T of them; ds and ds_gamma begin there.
+/// ds [T, E] float32, the gradient of the sum of the tables' rows, and ds_gamma [T, E], what each token adds to
+/// gamma's. Grid and block as in the forward pass. Tokens are those from `begin`, T of them; ds and ds_gamma begin
+/// there.
 template <class Element, int Width, bool Warp>
 __global__ void embedding_norm_backward_kernel(float* ds, float* ds_gamma, const Element* dout, const float* mean,
                                                const float* rstd, EmbeddingIds ids, EmbeddingTables tables,
@@ -163,10 +164,10 @@ void add_segments(float* table, const float* ds, const std::int32_t* ids, std::i
                   std::int64_t E, float* partials, std::int64_t partial_elements, cudaStream_t stream) {
     constexpr std::int64_t enough_warps = 2112;  // 16 on each of 132 multiprocessors
     constexpr std::int64_t least_tokens = 64;    // of a chunk: two looks at 32 ids
-    const std::int64_t chunks = std::clamp<std::int64_t>(
-        std::min({enough_warps / std::max<std::int64_t>(table_rows, 1), T / least_tokens,
-                  partial_elements / (table_rows * E)}),
-        1, T);
+    const std::int64_t chunks =
+        std::clamp<std::int64_t>(std::min({enough_warps / std::max<std::int64_t>(table_rows, 1), T / least_tokens,
+                                           partial_elements / (table_rows * E)}),
+                                 1, T);
     const std::int64_t chunk = divide_up(divide_up(T, chunks), 32) * 32;
     const std::int64_t used = divide_up(T, chunk);
     const dim3 grid(static_cast<unsigned>(divide_up(table_rows, segment_warps)),
@@ -196,8 +197,8 @@ bool wide_tables(const EmbeddingTables& tables, std::int64_t E, int width) {
 
 }  // namespace
 
-void CudaBackend::embedding_forward(Activations out, float* mean, float* rstd, EmbeddingIds ids,
-                                    EmbeddingTables tables, std::int64_t T, std::int64_t E, Stream stream) {
+void CudaBackend::embedding_forward(Activations out, float* mean, float* rstd, EmbeddingIds ids, EmbeddingTables tables,
+                                    std::int64_t T, std::int64_t E, Stream stream) {
     if (T == 0) return;
     with_element([&](auto element) {
         using Element = decltype(element);
@@ -219,7 +220,8 @@ void CudaBackend::embedding_backward(EmbeddingGradients gradients, Activations d
                                      const float* rstd, EmbeddingIds ids, EmbeddingTables tables, std::int64_t T,
                                      std::int64_t E, std::int64_t V, std::int64_t P, Stream stream) {
     if (T == 0) return;
-    // So many tokens at a time that two thirds of the scratch memory hold their gradients; the rest is for partial sums.
+    // So many tokens at a time that two thirds of the scratch memory hold their gradients; the rest is for partial
+    // sums.
     const std::int64_t piece = std::min(T, scratch_elements<float>() / (3 * E));
     const std::int64_t rows_elements = divide_up(piece * E, 4) * 4;  // keeps what follows aligned
     float* const ds = scratch<float>();

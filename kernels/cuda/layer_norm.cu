@@ -19,10 +19,8 @@ __global__ void residual_layer_norm_kernel(Element* out, float* mean, float* rst
     if (row >= T) return;  // a whole warp, which no one waits for
     Element* const branch_row = branch + row * N;
     const Element* const residual_row = residual == nullptr ? nullptr : residual + row * N;
-    const auto place = [&](int k) {
-        return (static_cast<std::int64_t>(k) * blockDim.x + threadIdx.x) * Width;
-    };
-    const auto load_sum = [&](float (&s)[Width], std::int64_t n) {
+    const auto place = [&](int k) { return (static_cast<std::int64_t>(k) * blockDim.x + threadIdx.x) * Width; };
+    const auto load_sum = [&](float(&s)[Width], std::int64_t n) {
         load_pack<Width>(s, branch_row + n);
         if (residual_row == nullptr) return;
         float other[Width];
@@ -35,7 +33,7 @@ __global__ void residual_layer_norm_kernel(Element* out, float* mean, float* rst
     float kept[Kept][Width] = {};
     float extra[Width];
     float sum = 0;
-    const auto add = [&](const float (&s)[Width], std::int64_t n) {
+    const auto add = [&](const float(&s)[Width], std::int64_t n) {
         if (mean != nullptr && residual_row != nullptr) store_pack<Width>(branch_row + n, s);
 #pragma unroll
         for (int i = 0; i < Width; ++i) sum += s[i];
@@ -62,7 +60,7 @@ __global__ void residual_layer_norm_kernel(Element* out, float* mean, float* rst
         }
     };
     float squares = 0;
-    const auto add_squares = [&](const float (&s)[Width]) {
+    const auto add_squares = [&](const float(&s)[Width]) {
 #pragma unroll
         for (int i = 0; i < Width; ++i) squares += (s[i] - average) * (s[i] - average);
     };
@@ -78,7 +76,7 @@ __global__ void residual_layer_norm_kernel(Element* out, float* mean, float* rst
     const float inverse = 1.0F / sqrtf(variance + epsilon);
 
     // 3. The result, perhaps over the residual: each thread has read what it overwrites.
-    const auto write = [&](const float (&s)[Width], std::int64_t n) {
+    const auto write = [&](const float(&s)[Width], std::int64_t n) {
         float scale[Width], shift[Width], y[Width];
         load_floats<Width>(scale, gamma + n);
         load_floats<Width>(shift, beta + n);
@@ -115,9 +113,7 @@ __global__ void layer_norm_backward_kernel(Element* ds, float* partials, const E
     const std::int64_t workers = static_cast<std::int64_t>(gridDim.x) * blockDim.y;
     float* const own_gamma = partials + worker * 2 * N;
     float* const own_beta = own_gamma + N;
-    const auto place = [&](int k) {
-        return (static_cast<std::int64_t>(k) * blockDim.x + threadIdx.x) * Width;
-    };
+    const auto place = [&](int k) { return (static_cast<std::int64_t>(k) * blockDim.x + threadIdx.x) * Width; };
     float dgamma[Kept][Width] = {};
     float dbeta[Kept][Width] = {};
     for (std::int64_t row = worker; row < T; row += workers) {
@@ -127,13 +123,13 @@ __global__ void layer_norm_backward_kernel(Element* ds, float* partials, const E
         float dy[Kept][Width] = {}, x[Kept][Width] = {};
         float extra_dy[Width], extra_x[Width];
         float sum = 0, product = 0;
-        const auto load = [&](float (&dy_pack)[Width], float (&x_pack)[Width], std::int64_t n) {
+        const auto load = [&](float(&dy_pack)[Width], float(&x_pack)[Width], std::int64_t n) {
             load_pack<Width>(dy_pack, dout_row + n);
             load_pack<Width>(x_pack, s_row + n);
 #pragma unroll
             for (int i = 0; i < Width; ++i) x_pack[i] = (x_pack[i] - centre) * inverse;
         };
-        const auto add = [&](const float (&dy_pack)[Width], const float (&x_pack)[Width], std::int64_t n) {
+        const auto add = [&](const float(&dy_pack)[Width], const float(&x_pack)[Width], std::int64_t n) {
             float scale[Width];
             load_floats<Width>(scale, gamma + n);
 #pragma unroll
@@ -156,12 +152,11 @@ __global__ void layer_norm_backward_kernel(Element* ds, float* partials, const E
         }
         const float2 both = row_sums<Warp>(sum, product, sums);
         const float average = both.x / static_cast<float>(N), slope = both.y / static_cast<float>(N);
-        const auto write = [&](const float (&dy_pack)[Width], const float (&x_pack)[Width], std::int64_t n) {
+        const auto write = [&](const float(&dy_pack)[Width], const float(&x_pack)[Width], std::int64_t n) {
             float scale[Width], result[Width];
             load_floats<Width>(scale, gamma + n);
 #pragma unroll
-            for (int i = 0; i < Width; ++i)
-                result[i] = inverse * (dy_pack[i] * scale[i] - average - x_pack[i] * slope);
+            for (int i = 0; i < Width; ++i) result[i] = inverse * (dy_pack[i] * scale[i] - average - x_pack[i] * slope);
             store_pack<Width>(ds + row * N + n, result);
         };
 #pragma unroll
@@ -224,7 +219,9 @@ void CudaBackend::residual_layer_norm(Activations out, float* mean, float* rstd,
         with_width<Element>(wide, [&](auto width) {
             const RowThreads shape = row_threads(N, width);
             with_row_shape(shape, divide_up(N, width), [&](auto kept, auto warp) {
-                launch("residual_layer_norm", residual_layer_norm_kernel<Element, decltype(width)::value, decltype(kept)::value, decltype(warp)::value>,
+                launch("residual_layer_norm",
+                       residual_layer_norm_kernel<Element, decltype(width)::value, decltype(kept)::value,
+                                                  decltype(warp)::value>,
                        dim3(static_cast<unsigned>(divide_up(T, shape.rows))), shape.block(), 0, handle(stream),
                        elements<Element>(out), mean, rstd, elements<Element>(branch),
                        static_cast<const Element*>(elements<Element>(residual)), gamma, beta,
@@ -248,7 +245,9 @@ void CudaBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbet
                 std::min(divide_up(T, shape.rows), scratch_elements<float>() / (2 * N * shape.rows)), 1,
                 backward_blocks);
             with_row_shape(shape, divide_up(N, width), [&](auto kept, auto warp) {
-                launch("layer_norm_backward", layer_norm_backward_kernel<Element, decltype(width)::value, decltype(kept)::value, decltype(warp)::value>,
+                launch("layer_norm_backward",
+                       layer_norm_backward_kernel<Element, decltype(width)::value, decltype(kept)::value,
+                                                  decltype(warp)::value>,
                        dim3(static_cast<unsigned>(blocks)), shape.block(), 0, handle(stream), elements<Element>(ds),
                        partials, static_cast<const Element*>(elements<Element>(dout)),
                        static_cast<const Element*>(elements<Element>(s)), mean, rstd, gamma, T, N);

@@ -13,8 +13,8 @@ namespace {
 
 constexpr int warps = 8;  // of a block: rows side by side
 
-/// logits [M, C] float32, rows of `stride` = x [M, K] weight [C, K]^T: for the few classes of a protein's vocabulary and
-/// of the sentence task. Grid (M / 8), block (32, 8): a warp a row; a lane takes every 32nd feature.
+/// logits [M, C] float32, rows of `stride` = x [M, K] weight [C, K]^T: for the few classes of a protein's vocabulary
+/// and of the sentence task. Grid (M / 8), block (32, 8): a warp a row; a lane takes every 32nd feature.
 template <class Element>
 __global__ void small_logits_kernel(float* logits, std::int64_t stride, const Element* x, const Element* weight,
                                     std::int64_t M, std::int64_t C, std::int64_t K) {
@@ -22,15 +22,14 @@ __global__ void small_logits_kernel(float* logits, std::int64_t stride, const El
     if (m >= M) return;  // a whole warp
     for (std::int64_t c = 0; c < C; ++c) {
         float sum = 0;
-        for (std::int64_t k = threadIdx.x; k < K; k += 32)
-            sum += to_float(x[m * K + k]) * to_float(weight[c * K + k]);
+        for (std::int64_t k = threadIdx.x; k < K; k += 32) sum += to_float(x[m * K + k]) * to_float(weight[c * K + k]);
         sum = warp_sum(sum);
         if (threadIdx.x == 0) logits[m * stride + c] = sum;
     }
 }
 
-/// Loss and gradient of the rows of logits [M, C] (rows of `stride`) with bias [C]. Grid (M / 8), block (32, 8): a warp a
-/// row. dlogits [M, C] may be null. Each block's sums go to partials [blocks].
+/// Loss and gradient of the rows of logits [M, C] (rows of `stride`) with bias [C]. Grid (M / 8), block (32, 8): a warp
+/// a row. dlogits [M, C] may be null. Each block's sums go to partials [blocks].
 template <class Element>
 __global__ void cross_entropy_kernel(LossSums* partials, Element* dlogits, const float* logits, std::int64_t stride,
                                      const float* bias, const std::int32_t* labels, double scale, std::int64_t M,
@@ -74,8 +73,8 @@ __global__ void cross_entropy_kernel(LossSums* partials, Element* dlogits, const
         if (dlogits != nullptr) {
             const float factor = static_cast<float>(scale / sum);
             for (std::int64_t c = lane; c < C; c += 32) {
-                const float gradient = c == label ? static_cast<float>((exp(distance) / sum - 1) * scale)
-                                                  : expf(logit(c) - top) * factor;
+                const float gradient =
+                    c == label ? static_cast<float>((exp(distance) / sum - 1) * scale) : expf(logit(c) - top) * factor;
                 dlogits[m * C + c] = from_float<Element>(gradient);
             }
         }
@@ -126,7 +125,8 @@ void CudaBackend::classify(LossSums* sums, Activations dlogits, Activations x, W
                            const std::int32_t* labels, double scale, std::int64_t M, std::int64_t C, std::int64_t K,
                            Stream stream) {
     const cudaStream_t queue = handle(stream);
-    // Rows of logits in multiples of 16 bytes suit cuBLASLt. As many rows at a time as half of the scratch memory holds.
+    // Rows of logits in multiples of 16 bytes suit cuBLASLt. As many rows at a time as half of the scratch memory
+    // holds.
     const std::int64_t stride = divide_up(C, 4) * 4;
     const std::int64_t piece = std::min(M, scratch_elements<float>() / 2 / stride);
     PROTALBERT_CHECK(M == 0 || piece > 0, "a row of logits fits the scratch memory");

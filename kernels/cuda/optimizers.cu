@@ -223,10 +223,10 @@ std::int64_t count_pieces(const std::vector<Variable>& variables) {
 }
 
 void* upload_table(const PieceTable& table) {
-    auto* const memory = static_cast<std::byte*>(
-        allocate_device(table.entry_bytes() + table.pieces.size() * sizeof(Piece)));
-    PROTALBERT_CUDA_CHECK(cudaMemcpy(memory, table.entries.data(), table.entries.size() * sizeof(VariableEntry),
-                                     cudaMemcpyHostToDevice));
+    auto* const memory =
+        static_cast<std::byte*>(allocate_device(table.entry_bytes() + table.pieces.size() * sizeof(Piece)));
+    PROTALBERT_CUDA_CHECK(
+        cudaMemcpy(memory, table.entries.data(), table.entries.size() * sizeof(VariableEntry), cudaMemcpyHostToDevice));
     PROTALBERT_CUDA_CHECK(cudaMemcpy(memory + table.entry_bytes(), table.pieces.data(),
                                      table.pieces.size() * sizeof(Piece), cudaMemcpyHostToDevice));
     return memory;
@@ -238,8 +238,8 @@ void CudaBackend::sum_of_squares(double* out, const float* x, std::int64_t n, St
     const std::int64_t pieces = divide_up(n, piece_size);
     PROTALBERT_CHECK(pieces <= scratch_elements<double>(), "the sums of pieces fit the scratch memory");
     auto* const partials = scratch<double>();
-    launch("squares", squares_kernel, dim3(static_cast<unsigned>(pieces)), dim3(threads), 0, handle(stream), partials, x,
-           n, aligned(x));
+    launch("squares", squares_kernel, dim3(static_cast<unsigned>(pieces)), dim3(threads), 0, handle(stream), partials,
+           x, n, aligned(x));
     launch("sum", sum_kernel, dim3(1), dim3(threads), 0, handle(stream), out, static_cast<const double*>(partials),
            pieces);
 }
@@ -251,8 +251,9 @@ void CudaBackend::optimize(float* parameters, void* copies, float* m, float* v, 
     void*& memory = piece_tables_[variables.data()];
     if (memory == nullptr) memory = upload_table(cut(variables));
     const auto* const entries = static_cast<const VariableEntry*>(memory);
-    const auto* const pieces = reinterpret_cast<const Piece*>(
-        static_cast<const std::byte*>(memory) + PieceTable{std::vector<VariableEntry>(variables.size()), {}}.entry_bytes());
+    const auto* const pieces =
+        reinterpret_cast<const Piece*>(static_cast<const std::byte*>(memory) +
+                                       PieceTable{std::vector<VariableEntry>(variables.size()), {}}.entry_bytes());
     const std::int64_t count = count_pieces(variables);
     const std::size_t squares_bytes = static_cast<std::size_t>(count) * sizeof(SquareSums);
     PROTALBERT_CHECK(squares_bytes + variables.size() * sizeof(float) <= scratch_bytes,
@@ -273,8 +274,8 @@ void CudaBackend::optimize(float* parameters, void* copies, float* m, float* v, 
     const dim3 grid(static_cast<unsigned>(count)), block(threads);
     const cudaStream_t queue = handle(stream);
     if (!trust_ratio) {
-        launch("adamw", update_moments_kernel<true>, grid, block, 0, queue, parameters, halves, m, v, gradients, squares,
-               pieces, entries, factors, wide);
+        launch("adamw", update_moments_kernel<true>, grid, block, 0, queue, parameters, halves, m, v, gradients,
+               squares, pieces, entries, factors, wide);
         return;
     }
     launch("lamb_moments", update_moments_kernel<false>, grid, block, 0, queue, parameters, halves, m, v, gradients,

@@ -6,13 +6,13 @@ namespace protalbert::cuda {
 
 namespace {
 
-constexpr int lanes = 32;   // neighbouring columns: one access of 128 bytes a warp
-constexpr int groups = 8;   // of partial sums, added side by side
+constexpr int lanes = 32;  // neighbouring columns: one access of 128 bytes a warp
+constexpr int groups = 8;  // of partial sums, added side by side
 
 /// Block (32, 8), grid (columns / 32).
 __global__ void add_partials_kernel(float* first, std::int64_t n_first, float* second, std::int64_t n,
                                     const float* partials, std::int64_t count, bool accumulate) {
-    SHARED_ARRAY(float, sums, lanes * groups);
+    SHARED_ARRAY(float, sums, lanes* groups);
     const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * lanes + threadIdx.x;
     float sum = 0;
     if (column < n) {
@@ -32,8 +32,8 @@ void add_partials(float* first, std::int64_t n_first, float* second, std::int64_
                   std::int64_t count, bool accumulate, cudaStream_t stream) {
     const std::int64_t n = n_first + n_second;
     if (n == 0) return;
-    launch("add_partials", add_partials_kernel, dim3(static_cast<unsigned>(divide_up(n, lanes))), dim3(lanes, groups), 0,
-           stream, first, n_first, second, n, partials, count, accumulate);
+    launch("add_partials", add_partials_kernel, dim3(static_cast<unsigned>(divide_up(n, lanes))), dim3(lanes, groups),
+           0, stream, first, n_first, second, n, partials, count, accumulate);
 }
 
 }  // namespace protalbert::cuda

@@ -156,19 +156,10 @@ bool Products::Library::run(const Product& p, bool rounded, cudaStream_t stream)
     const void* const c = p.c != nullptr ? p.c : p.d;
     const std::int64_t key_rows = rounded ? in_steps(p.rows) : p.rows;
     const std::int64_t key_depth = rounded ? in_steps(p.depth) : p.depth;
-    const PlanKey key{key_rows,
-                      p.columns,
-                      key_depth,
-                      d_stride,
-                      static_cast<int>(p.epilogue),
-                      p.transpose_a,
-                      p.transpose_b,
-                      p.d_is_float32,
-                      p.c != nullptr,
-                      alignment_of(p.a),
-                      alignment_of(p.b),
-                      alignment_of(c),
-                      alignment_of(p.d)};
+    const PlanKey key{
+        key_rows,          p.columns,       key_depth,        d_stride,       static_cast<int>(p.epilogue),
+        p.transpose_a,     p.transpose_b,   p.d_is_float32,   p.c != nullptr, alignment_of(p.a),
+        alignment_of(p.b), alignment_of(c), alignment_of(p.d)};
     auto& cache = rounded ? plans : exact_plans;
     auto found = cache.find(key);
     if (found == cache.end()) {
@@ -200,8 +191,8 @@ bool Products::Library::run(const Product& p, bool rounded, cudaStream_t stream)
     const Layout d = layout(d_type, {p.columns, p.rows, d_stride});
     const float one = 1, beta = p.c != nullptr ? 1 : 0;
     const cublasStatus_t status =
-        cublasLtMatmul(handle, description.handle, &one, p.b, a.handle, p.a, b.handle, &beta, c, d.handle, p.d, d.handle,
-                       &found->second.algorithm, workspace, workspace_size, stream);
+        cublasLtMatmul(handle, description.handle, &one, p.b, a.handle, p.a, b.handle, &beta, c, d.handle, p.d,
+                       d.handle, &found->second.algorithm, workspace, workspace_size, stream);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return false;
     check_library(status, "cublasLtMatmul");
     return true;
@@ -215,8 +206,8 @@ bool Products::multiply(const Product& product, cudaStream_t stream) {
     PROTALBERT_CHECK(product.rows > 0 && product.columns > 0 && product.depth > 0, "products have no empty side");
     if (library_->run(product, true, stream) || library_->run(product, false, stream)) return true;
     if (product.epilogue != Epilogue::none && product.epilogue != Epilogue::bias) return false;
-    throw Error(fmt::format("cuBLASLt has no algorithm for a product of [{}, {}] by [{}, {}]", product.rows, product.depth,
-                            product.depth, product.columns));
+    throw Error(fmt::format("cuBLASLt has no algorithm for a product of [{}, {}] by [{}, {}]", product.rows,
+                            product.depth, product.depth, product.columns));
 }
 
 const char* Products::description() {

@@ -15,14 +15,14 @@ namespace protalbert::cuda {
 /// What a product does with its result while that is in registers.
 enum class Epilogue {
     none,
-    bias,         ///< + bias [columns], in the precision of a and b
-    gelu,         ///< gelu_tanh(. + bias)
-    gelu_pre,     ///< as gelu, and what the GELU is applied to goes to `pre` [rows, columns]
-    bias_gradient ///< column sums of a's rows (`bias_gradient` [rows], float32): see Products::multiply
+    bias,          ///< + bias [columns], in the precision of a and b
+    gelu,          ///< gelu_tanh(. + bias)
+    gelu_pre,      ///< as gelu, and what the GELU is applied to goes to `pre` [rows, columns]
+    bias_gradient  ///< column sums of a's rows (`bias_gradient` [rows], float32): see Products::multiply
 };
 
-/// d [rows, columns] = op(a) op(b) + c. Row-major and contiguous; op transposes where told. a and b have the precision of
-/// the products, d and c that or float32; sums are float32.
+/// d [rows, columns] = op(a) op(b) + c. Row-major and contiguous; op transposes where told. a and b have the precision
+/// of the products, d and c that or float32; sums are float32.
 struct Product {
     void* d = nullptr;
     bool d_is_float32 = false;  ///< whatever the precision of a and b
@@ -45,9 +45,10 @@ class Products {
     Products(const Products&) = delete;
     Products& operator=(const Products&) = delete;
 
-    /// Enqueues a product. With Epilogue::bias_gradient, for a weight's gradient (a = dy transposed, b = x), it also sets
-    /// bias_gradient [rows] = sums of dy over the depth. Returns false, having done nothing, where the library has no way
-    /// to fuse the epilogue for this shape (never for none and bias); throws Error where it has none for the product.
+    /// Enqueues a product. With Epilogue::bias_gradient, for a weight's gradient (a = dy transposed, b = x), it also
+    /// sets bias_gradient [rows] = sums of dy over the depth. Returns false, having done nothing, where the library has
+    /// no way to fuse the epilogue for this shape (never for none and bias); throws Error where it has none for the
+    /// product.
     bool multiply(const Product& product, cudaStream_t stream);
 
     /// For people: the library and its version.

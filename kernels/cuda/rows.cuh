@@ -40,8 +40,8 @@ __device__ inline float2 row_sums(float a, float b, Shared<float> sums) {
     return make_float2(a, b);
 }
 
-/// first [n_first] and second [n_second] (+)= the sums over p of partials [count, n_first + n_second], in a fixed order.
-/// second may be null with n_second = 0.
+/// first [n_first] and second [n_second] (+)= the sums over p of partials [count, n_first + n_second], in a fixed
+/// order. second may be null with n_second = 0.
 void add_partials(float* first, std::int64_t n_first, float* second, std::int64_t n_second, const float* partials,
                   std::int64_t count, bool accumulate, cudaStream_t stream);
 

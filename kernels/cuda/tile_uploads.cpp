@@ -57,7 +57,8 @@ AttentionTiles TileUploads::get(const PackedSequences& sequences, cudaStream_t s
     turn_ = 1 - turn_;
     PROTALBERT_CUDA_CHECK(cudaEventSynchronize(staging.read));
     count_ = list_attention_tiles(staging.tiles, sequences);
-    PROTALBERT_CUDA_CHECK(cudaMemcpyAsync(tiles_, staging.tiles, static_cast<std::size_t>(count_) * sizeof(AttentionTile),
+    PROTALBERT_CUDA_CHECK(cudaMemcpyAsync(tiles_, staging.tiles,
+                                          static_cast<std::size_t>(count_) * sizeof(AttentionTile),
                                           cudaMemcpyHostToDevice, stream));
     PROTALBERT_CUDA_CHECK(cudaEventRecord(staging.read, stream));
     offsets_.assign(begin, end);

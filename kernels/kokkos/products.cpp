@@ -119,7 +119,8 @@ void KokkosBackend::linear_gelu(Activations out, Activations pre, Activations x,
         const std::int64_t place = tile.row * N + tile.column;
         product('N', 'T', tile.rows, tile.columns, K, a + tile.row * K, K, b + tile.column * K, K, 0, before + place,
                 N);
-        finish(y + place, before + place, N, biases == nullptr ? nullptr : biases + tile.column, tile.rows, tile.columns);
+        finish(y + place, before + place, N, biases == nullptr ? nullptr : biases + tile.column, tile.rows,
+               tile.columns);
     });
 }
 

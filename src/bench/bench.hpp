@@ -5,14 +5,24 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "comm/communicator.hpp"
 
 namespace protalbert {
 
+/// The one number that a run is judged by, for scripts that collect many runs.
+struct FigureOfMerit {
+    std::string name;
+    double value = 0;
+    std::string unit;
+    nlohmann::json details = nlohmann::json::object();  ///< what it was measured with, and its parts
+};
+
 struct BenchRun {
     const Communicator& communicator;
     nlohmann::json report;
+    FigureOfMerit figure;
 };
 
 /// What a subcommand does once its options are parsed.
@@ -24,5 +34,10 @@ BenchAction add_bench_train(CLI::App& command);       ///< training steps on rea
 BenchAction add_bench_embed(CLI::App& command);       ///< embedding with random weights: residues/s, FLOP/s
 BenchAction add_bench_io(CLI::App& command);          ///< a corpus beside cat and wc -l, checkpoints beside dd
 BenchAction add_bench_parameters(CLI::App& command);  ///< parameter counts of the presets and of the paper's tables
+BenchAction add_bench_collectives(
+    CLI::App& command);                             ///< sums and exchanges between ranks: bandwidth, latency, outliers
+BenchAction add_bench_hdf5(CLI::App& command);      ///< one shared HDF5 file beside plain files
+BenchAction add_bench_simulate(CLI::App& command);  ///< the input side of an epoch at any number of ranks
+BenchAction add_bench_plan(CLI::App& command);      ///< predicts a run's step, memory, hours and efficiency
 
 }  // namespace protalbert

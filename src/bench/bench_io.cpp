@@ -188,6 +188,10 @@ void run_checkpoint(const Options& options, const fs::path& folder, BenchRun& be
     log_information(fmt::format("{:.0f} % of dd's rate", 100 * share));
     bench.report["checkpoint"]["bytes"] = bytes;
     bench.report["checkpoint"]["share_of_dd"] = share;
+    bench.figure = {"checkpoint_write_bytes_per_second",
+                    static_cast<double>(bytes) / median(write_seconds),
+                    "bytes/s",
+                    {{"share_of_dd", share}}};
 }
 
 void run_io(const Options& options, BenchRun& bench) {
@@ -255,6 +259,10 @@ void run_io(const Options& options, BenchRun& bench) {
         {"gigabytes_per_second_per_rank",
          1e-9 * static_cast<double>(corpus.residues()) / communicator.ranks() / reading.seconds}};
     communicator.barrier();
+    bench.figure = {"prepare_bytes_per_second",
+                    bytes / whole.seconds,
+                    "bytes of FASTA/s",
+                    {{"parse_bytes_per_second", bytes / parsing.seconds}}};
 }
 
 }  // namespace

@@ -2,12 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
+#include <algorithm>
 #include <functional>
 
 #include "base/log.hpp"
 #include "base/random.hpp"
 #include "bench/bench.hpp"
+#include "bench/bench_device.hpp"
 #include "bench/bench_proteins.hpp"
 #include "comm/program.hpp"
 #include "model/model.hpp"
@@ -23,7 +24,7 @@ struct Options {
     std::int64_t tokens = 2048;
     std::int64_t length = 512;
     double seconds = 0.5;
-    std::string device = "cpu";
+    DeviceChoice device;
 };
 
 /// An operation, what it computes and what it must move at least: each input read and each output written once.
@@ -67,25 +68,25 @@ class Problem {
         segment = numbers(2 * E);
         vector = numbers(std::max({3 * H, F, E, V}));
         vector_gradient = numbers(std::max({2 * H, F, E}));
-        small = numbers(T * std::max(E, V));
-        small_too = numbers(T * std::max(E, V));
         row_mean = numbers(T);
         row_rstd = numbers(T);
-        hidden = numbers(T * H);
-        hidden_too = numbers(T * H);
-        wide = numbers(T * std::max(F, 3 * H));
-        wide_too = numbers(T * std::max(F, 3 * H));
         logsumexp = numbers(A * T);
-        weight = numbers(std::max({3 * H * H, F * H, H * E, V * E}));
+        decoder = activations(V * E);
+        bias = activations(std::max(3 * H, F));
+        small = activations(T * std::max(E, V));
+        small_too = activations(T * std::max(E, V));
+        hidden = activations(T * H);
+        hidden_too = activations(T * H);
+        wide = activations(T * std::max(F, 3 * H));
+        wide_too = activations(T * std::max(F, 3 * H));
+        weight = activations(std::max({3 * H * H, F * H, H * E, V * E}));
+        vectors = static_cast<float*>(memory(static_cast<std::size_t>(T * H) * sizeof(float)));
+        masters = numbers(F * H);
         gradient = numbers(std::max({3 * H * H, F * H, H * E, V * E, P * E}));
         moments = numbers(F * H);
         squares = numbers(F * H);
         sums = static_cast<LossSums*>(memory(sizeof(LossSums)));
         norm = static_cast<double*>(memory(sizeof(double)));
-    }
-
-    Activations activations(float* values) const {
-        return {reinterpret_cast<std::byte*>(values), backend_.element_bytes()};
     }
 
   private:
@@ -109,6 +110,16 @@ class Problem {
         return upload(values);
     }
 
+    Activations activations(std::int64_t n) {
+        float* const values = numbers(n);
+        if (backend_.precision() == Precision::float32) return {reinterpret_cast<std::byte*>(values), sizeof(float)};
+        const Activations copies = backend_.compute_copy(
+            values, memory(static_cast<std::size_t>(n * backend_.element_bytes())), n, default_stream);
+        backend_.synchronize(default_stream);
+        memories_.erase(memories_.end() - 2);  // the float32 values
+        return copies;
+    }
+
     Backend& backend_;
     std::vector<DeviceMemory> memories_;
     std::vector<std::int64_t> offsets_;
@@ -120,15 +131,15 @@ class Problem {
     EmbeddingIds ids{};
     std::int32_t* label_ids = nullptr;
     std::int64_t* masked_rows = nullptr;
-    float *word, *position, *segment, *vector, *vector_gradient, *small, *small_too, *row_mean, *row_rstd, *hidden,
-        *hidden_too, *wide, *wide_too, *logsumexp, *weight, *gradient, *moments, *squares;
+    float *word, *position, *segment, *vector, *vector_gradient, *row_mean, *row_rstd, *logsumexp, *vectors, *masters,
+        *gradient, *moments, *squares;
+    Activations decoder, bias, small, small_too, hidden, hidden_too, wide, wide_too, weight;
     LossSums* sums = nullptr;
     double* norm = nullptr;
 };
 
 std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem& p) {
     const std::int64_t T = p.T, S = p.S, M = p.M, H = p.H, F = p.F, E = p.E, V = p.V;
-    const auto x = [&p](float* values) { return p.activations(values); };
     const double element = static_cast<double>(b.element_bytes());
     std::vector<Operation> list;
     const auto add = [&](std::string name, double flops, double elements, std::function<void()> run) {
@@ -150,67 +161,63 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
     const Gelu form = config.activation;
 
     add("embedding_forward", 0, sum(T * E),
-        [=, &b, &p] { b.embedding_forward(x(p.small), p.row_mean, p.row_rstd, p.ids, tables, T, E, default_stream); });
+        [=, &b, &p] { b.embedding_forward(p.small, p.row_mean, p.row_rstd, p.ids, tables, T, E, default_stream); });
     add("embedding_backward", 0, sum(T * E), [=, &b, &p] {
-        b.embedding_backward({p.gradient, p.gradient, p.gradient, p.vector_gradient, p.vector_gradient}, x(p.small_too),
+        b.embedding_backward({p.gradient, p.gradient, p.gradient, p.vector_gradient, p.vector_gradient}, p.small_too,
                              p.row_mean, p.row_rstd, p.ids, tables, T, E, V, p.P, default_stream);
     });
     add("linear, QKV", product(T, 3 * H, H), sum(T * H, 3 * H * H, 3 * T * H),
-        [=, &b, &p] { b.linear(x(p.wide), x(p.hidden), x(p.weight), x(p.vector), T, 3 * H, H, default_stream); });
+        [=, &b, &p] { b.linear(p.wide, p.hidden, p.weight, p.bias, T, 3 * H, H, default_stream); });
     add("linear, attention output", product(T, H, H), sum(2 * T * H, H * H),
-        [=, &b, &p] { b.linear(x(p.hidden_too), x(p.hidden), x(p.weight), x(p.vector), T, H, H, default_stream); });
-    add("linear_gelu", product(T, F, H), sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
-        b.linear_gelu(x(p.wide), x(p.wide_too), x(p.hidden), x(p.weight), x(p.vector), form, T, F, H, default_stream);
-    });
+        [=, &b, &p] { b.linear(p.hidden_too, p.hidden, p.weight, p.bias, T, H, H, default_stream); });
+    add("linear_gelu", product(T, F, H), sum(T * H, F * H, 2 * T * F),
+        [=, &b, &p] { b.linear_gelu(p.wide, p.wide_too, p.hidden, p.weight, p.bias, form, T, F, H, default_stream); });
     add("linear, feed-forward output", product(T, H, F), sum(T * F, F * H, T * H),
-        [=, &b, &p] { b.linear(x(p.hidden_too), x(p.wide), x(p.weight), x(p.vector), T, H, F, default_stream); });
-    add("linear_backward_data", product(T, H, F), sum(T * F, F * H, 2 * T * H), [=, &b, &p] {
-        b.linear_backward_data(x(p.hidden_too), x(p.wide), x(p.weight), x(p.hidden), T, F, H, default_stream);
-    });
+        [=, &b, &p] { b.linear(p.hidden_too, p.wide, p.weight, p.bias, T, H, F, default_stream); });
+    add("linear_backward_data", product(T, H, F), sum(T * F, F * H, 2 * T * H),
+        [=, &b, &p] { b.linear_backward_data(p.hidden_too, p.wide, p.weight, p.hidden, T, F, H, default_stream); });
     add("linear_backward_data_gelu", product(T, H, F), sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
-        b.linear_backward_data_gelu(x(p.wide), x(p.hidden), x(p.weight), x(p.wide_too), form, T, H, F, default_stream);
+        b.linear_backward_data_gelu(p.wide, p.hidden, p.weight, p.wide_too, form, T, H, F, default_stream);
     });
     add("linear_backward_weight", product(T, H, F), sum(T * F, T * H, 2 * F * H), [=, &b, &p] {
-        b.linear_backward_weight(p.gradient, p.vector_gradient, x(p.wide), x(p.hidden), true, T, F, H, default_stream);
+        b.linear_backward_weight(p.gradient, p.vector_gradient, p.wide, p.hidden, true, T, F, H, default_stream);
     });
-    add("attention_forward", 4 * pairs * static_cast<double>(H), sum(4 * T * H), [=, &b, &p] {
-        b.attention_forward(x(p.hidden), p.logsumexp, x(p.wide), p.sequences, p.A, p.D, default_stream);
-    });
+    add("attention_forward", 4 * pairs * static_cast<double>(H), sum(4 * T * H),
+        [=, &b, &p] { b.attention_forward(p.hidden, p.logsumexp, p.wide, p.sequences, p.A, p.D, default_stream); });
     // Twice the forward's FLOP count; recomputing the scores is not counted.
     add("attention_backward", 8 * pairs * static_cast<double>(H), sum(8 * T * H), [=, &b, &p] {
-        b.attention_backward(x(p.wide_too), x(p.hidden_too), x(p.hidden), x(p.wide), p.logsumexp, p.sequences, p.A, p.D,
+        b.attention_backward(p.wide_too, p.hidden_too, p.hidden, p.wide, p.logsumexp, p.sequences, p.A, p.D,
                              default_stream);
     });
     add("residual_layer_norm", 0, sum(4 * T * H), [=, &b, &p] {
-        b.residual_layer_norm(x(p.wide), p.row_mean, p.row_rstd, x(p.hidden_too), x(p.hidden), p.vector, p.vector,
-                              1e-12, T, H, default_stream);
+        b.residual_layer_norm(p.wide, p.row_mean, p.row_rstd, p.hidden_too, p.hidden, p.vector, p.vector, 1e-12, T, H,
+                              default_stream);
     });
     add("layer_norm_backward", 0, sum(3 * T * H), [=, &b, &p] {
-        b.layer_norm_backward(x(p.wide_too), p.vector_gradient, p.vector_gradient + H, x(p.hidden), x(p.hidden_too),
-                              p.row_mean, p.row_rstd, p.vector, T, H, default_stream);
+        b.layer_norm_backward(p.wide_too, p.vector_gradient, p.vector_gradient + H, p.hidden, p.hidden_too, p.row_mean,
+                              p.row_rstd, p.vector, T, H, default_stream);
     });
     add("gather_rows", 0, sum(2 * M * H),
-        [=, &b, &p] { b.gather_rows(x(p.wide), x(p.hidden), p.masked_rows, M, H, default_stream); });
+        [=, &b, &p] { b.gather_rows(p.wide, p.hidden, p.masked_rows, M, H, default_stream); });
     add("scatter_add_rows", 0, sum(3 * M * H),
-        [=, &b, &p] { b.scatter_add_rows(x(p.hidden_too), x(p.wide_too), p.masked_rows, M, H, default_stream); });
+        [=, &b, &p] { b.scatter_add_rows(p.hidden_too, p.wide_too, p.masked_rows, M, H, default_stream); });
     add("gelu_backward", 0, sum(3 * M * E),
-        [=, &b, &p] { b.gelu_backward(x(p.small), x(p.small_too), x(p.small), form, M * E, default_stream); });
-    add("tanh_forward", 0, sum(2 * S * H),
-        [=, &b, &p] { b.tanh_forward(x(p.wide), x(p.hidden), S * H, default_stream); });
+        [=, &b, &p] { b.gelu_backward(p.small, p.small_too, p.small, form, M * E, default_stream); });
+    add("tanh_forward", 0, sum(2 * S * H), [=, &b, &p] { b.tanh_forward(p.wide, p.hidden, S * H, default_stream); });
     add("tanh_backward", 0, sum(3 * S * H),
-        [=, &b, &p] { b.tanh_backward(x(p.wide), x(p.hidden), x(p.hidden_too), S * H, default_stream); });
+        [=, &b, &p] { b.tanh_backward(p.wide, p.hidden, p.hidden_too, S * H, default_stream); });
     add("classify", product(M, V, E), sum(M * E, V * E, M * V), [=, &b, &p] {
-        b.classify(p.sums, x(p.small_too), x(p.small), x(p.word), p.vector, p.label_ids, 1.0, M, V, E, default_stream);
+        b.classify(p.sums, p.small_too, p.small, p.decoder, p.vector, p.label_ids, 1.0, M, V, E, default_stream);
     });
     add("extract_residues, float32", 0, sum(2 * T * H),
-        [=, &b, &p] { b.extract_residues(p.wide, OutputType::float32, x(p.hidden), p.sequences, H, default_stream); });
+        [=, &b, &p] { b.extract_residues(p.vectors, OutputType::float32, p.hidden, p.sequences, H, default_stream); });
     list.push_back({"extract_residues, float16", 0, static_cast<double>(T * H) * (element + 2), [=, &b, &p] {
-                        b.extract_residues(p.wide, OutputType::float16, x(p.hidden), p.sequences, H, default_stream);
+                        b.extract_residues(p.vectors, OutputType::float16, p.hidden, p.sequences, H, default_stream);
                     }});
     add("mean_residues", 0, sum(T * H),
-        [=, &b, &p] { b.mean_residues(p.wide, x(p.hidden), p.sequences, H, default_stream); });
+        [=, &b, &p] { b.mean_residues(p.vectors, p.hidden, p.sequences, H, default_stream); });
     add("first_rows", 0, sum(2 * S * H),
-        [=, &b, &p] { b.first_rows(p.wide, x(p.hidden), p.sequences, H, default_stream); });
+        [=, &b, &p] { b.first_rows(p.vectors, p.hidden, p.sequences, H, default_stream); });
     // Optimisers work on float32 whatever the precision of activations.
     const auto optimizer = [&](const std::string& name, double arrays, std::function<void()> run) {
         list.push_back({name, 0, static_cast<double>(F * H) * arrays * sizeof(float), std::move(run)});
@@ -221,46 +228,83 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
     step.squared_norm = p.norm;
     // Read: gradient, m, v, w, update, w; written: m, v, update, w.
     optimizer("lamb", 10, [=, &b, &p] {
-        b.lamb(p.weight, nullptr, p.moments, p.squares, p.gradient, p.variables, step, default_stream);
+        b.lamb(p.masters, nullptr, p.moments, p.squares, p.gradient, p.variables, step, default_stream);
     });
     return list;
 }
 
 void run(const Options& options, BenchRun& bench) {
-    using Clock = std::chrono::steady_clock;
     const Vocabulary vocabulary = default_vocabulary();
     const ModelConfig config = bench_model(options.sizes, vocabulary);
-    const std::unique_ptr<Backend> backend =
-        make_backend(options.device, Precision::float32, threads_for_rank(bench.communicator));
+    const std::unique_ptr<Backend> backend = make_backend(options.device, bench.communicator);
     log_information(fmt::format("{}, {} tokens in sequences of {}, on {}", describe(config), options.tokens,
                                 options.length, backend->description()));
     log_information(fmt::format("{:<30}{:>12}{:>12}{:>12}{:>8}", "operation", "ms", "GFLOP/s", "GB/s", "runs"));
     Problem problem(*backend, config, options.tokens, options.length);
+    const OwnEvent begin(*backend), end(*backend);
+    /// Median seconds on the device, of at least three runs.
+    const auto measure = [&](const std::function<void()>& run, double least_seconds, std::size_t* runs) {
+        run();  // compiles code and touches memory
+        std::vector<double> times;
+        double all = 0;
+        // Three runs make a median; 1000 are enough for the smallest.
+        while (times.size() < 3 || (all < least_seconds && times.size() < 1000)) {
+            backend->record(begin.get(), default_stream);
+            run();
+            backend->record(end.get(), default_stream);
+            backend->wait_for(end.get());
+            times.push_back(backend->seconds_between(begin.get(), end.get()));
+            all += times.back();
+        }
+        if (runs != nullptr) *runs = times.size();
+        return median(times);
+    };
+    // A GPU's limits, to compare with: a long copy, and a square product that fills it.
+    double copy_rate = 0, product_rate = 0;
+    if (!backend->host_reaches_memory()) {
+        constexpr std::size_t bytes = std::size_t{1} << 28;
+        constexpr std::int64_t side = 8192;
+        const std::int64_t element = backend->element_bytes();
+        const DeviceMemory from(*backend, bytes), to(*backend, bytes);
+        DeviceMemory left(*backend, static_cast<std::size_t>(side * side * element)), right(*backend, left.bytes()),
+            result(*backend, left.bytes());
+        const auto as_tensor = [&](const DeviceMemory& memory) { return Activations{memory.data(), element}; };
+        // Random numbers: a product of zeros draws less power and runs faster.
+        for (DeviceMemory* memory : {&left, &right})
+            for (std::int64_t row = 0; row < side; ++row)
+                backend->copy(memory->data() + row * side * element, problem.weight.data,
+                              static_cast<std::size_t>(std::min(side, problem.F * problem.H) * element),
+                              default_stream);
+        copy_rate =
+            2.0 * static_cast<double>(bytes) /
+            measure([&] { backend->copy(to.data(), from.data(), bytes, default_stream); }, options.seconds, nullptr);
+        product_rate = 2.0 * static_cast<double>(side) * side * side /
+                       measure(
+                           [&] {
+                               backend->linear(as_tensor(result), as_tensor(left), as_tensor(right), {}, side, side,
+                                               side, default_stream);
+                           },
+                           options.seconds, nullptr);
+        log_information(
+            fmt::format("limits measured here: copy {:.0f} GB/s, product [{} x {}] x [{} x {}] {:.0f} GFLOP/s",
+                        1e-9 * copy_rate, side, side, side, side, 1e-9 * product_rate));
+    }
     bench.report = nlohmann::json::array();
     for (const Operation& operation : operations(*backend, config, problem)) {
-        std::vector<double> times;
-        operation.run();  // compiles code and touches memory
-        backend->synchronize(default_stream);
-        const auto begin = Clock::now();
-        const auto elapsed = [](Clock::time_point since) {
-            return std::chrono::duration<double>(Clock::now() - since).count();
-        };
-        // Three runs make a median; 1000 are enough for the smallest.
-        while (times.size() < 3 || (elapsed(begin) < options.seconds && times.size() < 1000)) {
-            const auto start = Clock::now();
-            operation.run();
-            backend->synchronize(default_stream);
-            times.push_back(elapsed(start));
-        }
-        const double seconds = median(times);
-        log_information(fmt::format(
-            "{:<30}{:>12.4f}{:>12}{:>12.2f}{:>8}", operation.name, 1e3 * seconds,
-            operation.flops > 0 ? fmt::format("{:.1f}", 1e-9 * operation.flops / seconds) : std::string("-"),
-            1e-9 * operation.bytes / seconds, times.size()));
+        std::size_t runs = 0;
+        const double seconds = measure(operation.run, options.seconds, &runs);
+        const double flop_rate = operation.flops / seconds, byte_rate = operation.bytes / seconds;
+        // Of whichever limit it is closer to.
+        const double share = copy_rate > 0 ? std::max(byte_rate / copy_rate, flop_rate / product_rate) : 0;
+        log_information(fmt::format("{:<30}{:>12.4f}{:>12}{:>12.2f}{:>8}{}", operation.name, 1e3 * seconds,
+                                    operation.flops > 0 ? fmt::format("{:.1f}", 1e-9 * flop_rate) : std::string("-"),
+                                    1e-9 * byte_rate, runs,
+                                    copy_rate > 0 ? fmt::format("{:>7.0f} %", 100 * share) : std::string()));
         bench.report.push_back({{"operation", operation.name},
                                 {"seconds", seconds},
-                                {"flops_per_second", operation.flops / seconds},
-                                {"bytes_per_second", operation.bytes / seconds}});
+                                {"flops_per_second", flop_rate},
+                                {"bytes_per_second", byte_rate}});
+        if (copy_rate > 0) bench.report.back()["share_of_limit"] = share;
     }
     log_information("GB/s counts each input read and each output written once; FLOP are the model's.");
 }
@@ -279,7 +323,7 @@ BenchAction add_bench_kernels(CLI::App& command) {
     command.add_option("--seconds", options->seconds, "spent on each operation")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
-    command.add_option("--device", options->device, "auto, cpu or cuda")->capture_default_str();
+    add_device_options(command, options->device);
     return [options](BenchRun& bench) { run(*options, bench); };
 }
 

@@ -124,6 +124,8 @@ void run(const Options& options, BenchRun& bench) {
     }
     print_presets(options, bench.report);
     print_paper(bench.report);
+    bench.figure = {"encoder_parameters", bench.report["presets"]["prot_albert"]["encoder"],
+                    "parameters of prot_albert"};
     std::fflush(stdout);
 }
 

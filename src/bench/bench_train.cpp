@@ -4,13 +4,16 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <functional>
 #include <numeric>
 #include <optional>
 
 #include "base/log.hpp"
 #include "base/progress.hpp"
 #include "bench/bench.hpp"
+#include "bench/bench_device.hpp"
 #include "bench/bench_proteins.hpp"
+#include "bench/timed_backend.hpp"
 #include "data/sample.hpp"
 #include "data/share_out.hpp"
 #include "model/cost.hpp"
@@ -33,8 +36,9 @@ struct Options {
     int steps = 5;
     double short_fraction = 0;
     std::string objective = "sop";
-    std::string device = "cpu";
+    DeviceChoice device;
     bool reproducible = false;
+    bool breakdown = false;
 };
 
 /// One step's batch for this rank, formed as the loader forms it, and its model's FLOPs over all ranks.
@@ -109,6 +113,19 @@ struct Timings {
     double tokens = 0, loss = 0;
 };
 
+/// The device's time of each operation in one step, which the events around them make a little slower.
+void report_breakdown(TimedBackend& backend, const std::function<void()>& step) {
+    backend.start();
+    step();
+    const std::vector<TimedBackend::Total> totals = backend.stop();
+    double all = 0;
+    for (const TimedBackend::Total& total : totals) all += total.seconds;
+    log_information(fmt::format("{:<30}{:>8}{:>12}{:>9}", "operation, in one step", "calls", "ms", "share"));
+    for (const TimedBackend::Total& total : totals)
+        log_information(fmt::format("{:<30}{:>8}{:>12.3f}{:>7.1f} %", total.operation, total.calls, 1e3 * total.seconds,
+                                    100 * total.seconds / all));
+}
+
 void run(const Options& options, BenchRun& bench) {
     const Communicator& communicator = bench.communicator;
     const Vocabulary vocabulary = default_vocabulary();
@@ -119,8 +136,8 @@ void run(const Options& options, BenchRun& bench) {
     settings.short_fraction = options.short_fraction;
     const auto proteins =
         bench_proteins(options.file, options.proteins, static_cast<std::uint64_t>(options.length), true, vocabulary);
-    const std::unique_ptr<Backend> backend =
-        make_backend(options.device, Precision::float32, threads_for_rank(communicator));
+    const std::unique_ptr<Backend> made = make_backend(options.device, communicator);
+    const auto backend = std::make_unique<TimedBackend>(*made);
     log_information(fmt::format("{}, on {}", describe(config), backend->description()));
 
     // Products are at their full rate far below it, and ProtAlbert's activations fit a machine of 32 GB.
@@ -132,10 +149,11 @@ void run(const Options& options, BenchRun& bench) {
     set_parameters(state.model, initial_parameters(state.model.layout, config, 1));
     const std::int64_t most_masked =
         static_cast<std::int64_t>(settings.masked_fraction * static_cast<double>(batch_tokens)) + 2 * options.batch;
-    StepWorkspace workspace = make_step_workspace(
-        state.model, {.tokens = batch_tokens, .sequences = options.batch, .masked = most_masked}, false, communicator);
+    StepWorkspace workspace =
+        make_step_workspace(state.model, {.tokens = batch_tokens, .sequences = options.batch, .masked = most_masked},
+                            options.reproducible, communicator);
     std::optional<ExactSums> exact;  // in the workspace during the steps that shall be reproducible
-    if (options.reproducible) exact = make_exact_sums(state.model);
+    workspace.exact.swap(exact);
     TrainSettings training;
     constexpr double learning_rate = 1e-4;
 
@@ -156,10 +174,9 @@ void run(const Options& options, BenchRun& bench) {
         const double data = split(since);
         const double wait_before = workspace.reduction_wait;
         StepSums sums;
-        sums.losses = compute_gradients(state, step.batch, workspace);
+        sums.losses = compute_gradients(state, step.batch, workspace).losses;
         const double waiting = workspace.reduction_wait - wait_before;
         const double computing = split(since) - waiting;
-        gradient_norm(state, workspace);
         update_parameters(state, workspace, training, learning_rate);
         backend->synchronize(default_stream);
         const double optimizing = split(since);
@@ -186,6 +203,11 @@ void run(const Options& options, BenchRun& bench) {
     }
     double peak = peak_memory();
     communicator.maximum(&peak, 1);
+    if (options.breakdown)
+        report_breakdown(*backend, [&] {
+            Timings untold;
+            run_step(options.steps + 1, false, untold);
+        });
     const double all_seconds = std::accumulate(usual.step.begin(), usual.step.end(), 0.0);
 
     log_information(fmt::format(
@@ -198,9 +220,9 @@ void run(const Options& options, BenchRun& bench) {
         log_information(fmt::format("{:<18}{:12.4f} s", what, median(values)));
     };
     line("data", usual.data);
-    line("forward, backward", usual.model);
+    line("gradients, norm", usual.model);
     line("reduction wait", usual.wait);
-    line("norm, LAMB", usual.optimizer);
+    line("LAMB", usual.optimizer);
     line("step", usual.step);
     // Of each pair of neighbouring steps, so that a machine that is busy for a while slows both.
     std::vector<double> costs;
@@ -223,6 +245,17 @@ void run(const Options& options, BenchRun& bench) {
                     {"step_seconds", median(usual.step)},
                     {"loss", usual.loss},
                     {"peak_bytes", peak}};
+    bench.figure = {"tokens_per_second",
+                    usual.tokens / all_seconds,
+                    "real tokens/s",
+                    {{"batch", options.batch},
+                     {"parameters", state.model.layout.count()},
+                     {"tokens_per_step", usual.tokens / options.steps},
+                     {"step_seconds", median(usual.step)},
+                     {"model_seconds", median(usual.model)},
+                     {"reduction_seconds", median(usual.wait)},
+                     {"optimizer_seconds", median(usual.optimizer)},
+                     {"model_flops_per_second", median(usual.flop_rates)}}};
     if (options.reproducible) {
         bench.report["reproducible_step_seconds"] = median(reproducible.step);
         bench.report["reproducible_cost"] = median(costs);
@@ -252,7 +285,8 @@ BenchAction add_bench_train(CLI::App& command) {
     command.add_option("--objective", options->objective, "sop, nsp or none")
         ->capture_default_str()
         ->check(CLI::IsMember({"sop", "nsp", "none"}));
-    command.add_option("--device", options->device, "auto, cpu or cuda")->capture_default_str();
+    add_device_options(command, options->device);
+    command.add_flag("--breakdown", options->breakdown, "one more step, with the device's time of each operation");
     command.add_flag("--reproducible", options->reproducible,
                      "every second step as with train.reproducible = true, and what that costs");
     return [options](BenchRun& bench) { run(*options, bench); };

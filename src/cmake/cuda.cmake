@@ -2,6 +2,40 @@
 # libcudart is linked statically; libcublasLt and NCCL load no driver when a program starts: a program that was built
 # with CUDA runs on machines without a GPU.
 
+# Machine code for each compute capability, without PTX: a GPU that has none is told so, not compiled for at each start.
+set(cuda_usual_architectures 80-real 90-real)
+
+# protalbert_cuda_library(NAME KIND): the backend as a library; also in tests/cuda_build.
+function(protalbert_cuda_library name kind)
+  file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cu ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cpp)
+  list(FILTER cuda_sources EXCLUDE REGEX "/absent.cpp$")
+  add_library(${name} ${kind} ${cuda_sources})
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(${name} PUBLIC base_part CUDA::cudart_static CUDA::cublasLt)
+  # Functions of the standard library that are constants for the host are so for kernels; ptxas tells registers and
+  # spills of each kernel. Only with the compilers that the tests run with a warning stops the build.
+  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xptxas=-v -Xcompiler=-Wall,-Wextra>)
+  if(PROTALBERT_WERROR)
+    target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
+  endif()
+  set_target_properties(${name} PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
+endfunction()
+
+# The interface library `nccl`, where NCCL is found: it sums gradients between GPUs. Without it MPI does, through the host.
+macro(protalbert_find_nccl)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATHS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
+  find_library(NCCL_LIBRARY nccl HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATHS ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib lib64)
+  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+    add_library(nccl INTERFACE)
+    target_include_directories(nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+    target_compile_definitions(nccl INTERFACE PROTALBERT_NCCL)
+    target_link_libraries(nccl INTERFACE ${NCCL_LIBRARY} CUDA::cudart_static)
+    message(STATUS "NCCL: ${NCCL_LIBRARY}")
+  else()
+    message(STATUS "NCCL was not found (NCCL_ROOT in Makefile.inc): MPI will sum gradients, through the host")
+  endif()
+endmacro()
+
 if(NOT PROTALBERT_CUDA)
   add_library(kernels_cuda_part STATIC kernels/cuda/absent.cpp)
   target_include_directories(kernels_cuda_part PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/src)
@@ -9,33 +43,21 @@ if(NOT PROTALBERT_CUDA)
   return()
 endif()
 
-# Machine code for each compute capability and no PTX: a GPU without a match is told so instead of compiling at start.
-if(NOT CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real)
-endif()
-enable_language(CUDA)
 find_package(CUDAToolkit 12 QUIET)
 if(NOT CUDAToolkit_FOUND)
   message(FATAL_ERROR "CUDA = ON needs CUDA's toolkit >= 12 with cuBLASLt. Load its module (cuda, cudatoolkit), or put its nvcc "
                       "into PATH.")
 endif()
-set(CMAKE_CUDA_STANDARD 20)
-set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-file(GLOB cuda_sources CONFIGURE_DEPENDS kernels/cuda/*.cu kernels/cuda/*.cpp)
-list(FILTER cuda_sources EXCLUDE REGEX "/absent.cpp$")
-add_library(kernels_cuda_part STATIC ${cuda_sources})
-target_include_directories(kernels_cuda_part PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/src)
-target_link_libraries(kernels_cuda_part PUBLIC base_part CUDA::cudart_static CUDA::cublasLt)
-# ptxas prints registers and spills of every kernel; kernels/cuda/resources.py reads them.
-target_compile_options(kernels_cuda_part PRIVATE
-  $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xptxas=-v $<$<BOOL:${PROTALBERT_WERROR}>:-Werror=all-warnings>>)
+if(NOT CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES ${cuda_usual_architectures})
+endif()
+if(NOT CMAKE_CUDA_COMPILER)
+  set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+endif()
+enable_language(CUDA)
+protalbert_cuda_library(kernels_cuda_part STATIC)
 message(STATUS "CUDA: ${CUDAToolkit_VERSION} for compute capabilities ${CMAKE_CUDA_ARCHITECTURES}")
-
-# NCCL sums gradients between GPUs; without it MPI does, through the host.
-find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATH_SUFFIXES include)
-find_library(NCCL_LIBRARY nccl HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATH_SUFFIXES lib lib64)
-if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
-  message(STATUS "NCCL: ${NCCL_LIBRARY}")
-else()
-  message(STATUS "NCCL was not found (NCCL_ROOT in Makefile.inc): MPI will sum gradients, through the host")
+protalbert_find_nccl()
+if(TARGET nccl)
+  set(nccl_libraries nccl)
 endif()

@@ -1,35 +1,44 @@
 #include "comm/gradient_reduction.hpp"
 
-#include <algorithm>
 #include <chrono>
 
 namespace protalbert {
 
-GradientReduction::GradientReduction(const Communicator& communicator) : communicator_(communicator.duplicate()) {}
+namespace {
 
-void GradientReduction::start(float* values, std::int64_t n) { start(values, n, MPI_FLOAT, sizeof(float)); }
-
-void GradientReduction::start(std::int64_t* values, std::int64_t n) {
-    start(values, n, MPI_INT64_T, sizeof(std::int64_t));
+std::unique_ptr<ReductionMethod> choose(const Communicator& communicator, Backend& backend, std::size_t bytes) {
+    if (backend.host_reaches_memory()) return make_host_reduction(communicator, &backend);
+    if (auto method = make_nccl_reduction(communicator, backend)) return method;
+    return make_staged_reduction(communicator, backend, bytes);
 }
 
-void GradientReduction::start(void* values, std::int64_t n, MPI_Datatype type, std::int64_t element_bytes) {
-    constexpr std::int64_t largest_piece = std::int64_t{1} << 30;  // MPI counts are ints
+}  // namespace
+
+GradientReduction::GradientReduction(const Communicator& communicator) : communicator_(communicator.duplicate()) {
+    if (communicator.ranks() > 1) method_ = make_host_reduction(communicator, nullptr);
+}
+
+GradientReduction::GradientReduction(const Communicator& communicator, Backend& backend, std::size_t bytes)
+    : communicator_(communicator.duplicate()) {
+    if (communicator.ranks() > 1) method_ = choose(communicator, backend, bytes);
+}
+
+void GradientReduction::start(float* values, std::int64_t n, Stream stream, const std::string& name) {
+    start(values, n, ReductionMethod::Type::float32, sizeof(float), stream, name);
+}
+
+void GradientReduction::start(std::int64_t* values, std::int64_t n, Stream stream, const std::string& name) {
+    start(values, n, ReductionMethod::Type::int64, sizeof(std::int64_t), stream, name);
+}
+
+void GradientReduction::start(void* values, std::int64_t n, ReductionMethod::Type type, std::int64_t element_bytes,
+                              Stream stream, const std::string& name) {
     bytes_ += n * element_bytes;
-    if (communicator_.ranks() == 1) return;
-    for (std::int64_t first = 0; first < n; first += largest_piece) {
-        const int count = static_cast<int>(std::min(largest_piece, n - first));
-        check_mpi(MPI_Iallreduce(MPI_IN_PLACE, static_cast<std::byte*>(values) + first * element_bytes, count, type,
-                                 MPI_SUM, communicator_.handle(), &requests_.emplace_back()),
-                  "MPI_Iallreduce");
-    }
+    if (method_) method_->start(values, n, type, stream, name);
 }
 
 void GradientReduction::progress() {
-    if (requests_.empty()) return;
-    int done = 0;
-    check_mpi(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE),
-              "MPI_Testall");
+    if (method_) method_->progress();
 }
 
 double GradientReduction::maximum(double value) const {
@@ -37,12 +46,13 @@ double GradientReduction::maximum(double value) const {
     return value;
 }
 
-double GradientReduction::finish() {
+double GradientReduction::finish(Stream stream) {
     const auto start = std::chrono::steady_clock::now();
-    check_mpi(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
-    requests_.clear();
+    if (method_) method_->finish(stream);
     bytes_ = 0;
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
+
+std::string GradientReduction::description() const { return method_ ? method_->description() : "nobody else"; }
 
 }  // namespace protalbert

@@ -15,6 +15,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "comm/launcher_guard.hpp"
 
 namespace protalbert {
 
@@ -127,9 +128,9 @@ int end_together(const Failure& failure, const std::vector<Arrival>& all, int ra
 }
 
 /// Others go on, or wait for this rank in some collective call: the job ends here.
-[[noreturn]] void end_job(const Failure& failure, const Communicator& rendezvous) {
+[[noreturn]] void end_job(const Failure& failure, int rank) {
     set_log_rank(0, 1);
-    log_error(fmt::format("rank {}: {}", rendezvous.rank(), failure.message));
+    log_error(fmt::format("rank {}: {}", rank, failure.message));
     flush_output();
     end_soon(failure.exit_code);
     sleep_for(forward_seconds);
@@ -139,7 +140,7 @@ int end_together(const Failure& failure, const std::vector<Arrival>& all, int ra
 
 int fail(const Failure& failure, const Communicator& rendezvous) {
     const std::vector<Arrival> all = meet_failed_ranks(failure, rendezvous);
-    if (all.empty()) end_job(failure, rendezvous);
+    if (all.empty()) end_job(failure, rendezvous.rank());
     end_soon(static_cast<int>(all.front().exit_code));
     return end_together(failure, all, rendezvous.rank());
 }
@@ -164,6 +165,7 @@ int run_body(const std::function<int(const Communicator&)>& body, int thread_lev
 }  // namespace
 
 int run_program(int argc, char** argv, const std::function<int(const Communicator&)>& body) {
+    guard_launcher();
     int thread_level = MPI_THREAD_SINGLE;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &thread_level);
     int exit_code = exit_failure;
@@ -176,6 +178,8 @@ int run_program(int argc, char** argv, const std::function<int(const Communicato
     MPI_Finalize();
     return exit_code;
 }
+
+void abort_job(int rank, const std::string& message) { end_job({message, exit_failure}, rank); }
 
 bool unwinding() { return std::uncaught_exceptions() > 0; }
 

@@ -33,6 +33,9 @@ void on_root(const Communicator& communicator, const std::function<void()>& work
 /// threw. Collective: afterwards all ranks know that all succeeded.
 void all_or_none(const Communicator& communicator, const std::function<void()>& work);
 
+/// Ends the job on all ranks with an error message of rank `rank`: for threads, which cannot throw to run_program.
+[[noreturn]] void abort_job(int rank, const std::string& message);
+
 /// "protalbert 0.1.0 (git hash)".
 std::string program_version();
 

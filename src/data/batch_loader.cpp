@@ -13,9 +13,11 @@
 #include <thread>
 
 #include "base/error.hpp"
+#include "base/timeline.hpp"
 #include "comm/program.hpp"
 #include "data/epoch_order.hpp"
 #include "data/step_assembly.hpp"
+#include "data/step_items.hpp"
 #include "data/window.hpp"
 
 namespace protalbert {
@@ -37,29 +39,6 @@ void check_settings(const Corpus& corpus, const LoaderSettings& settings) {
         throw InputError(fmt::format("train.batch_tokens is {}; set it to at least 1", settings.batch_tokens));
     if (corpus.sequences() == 0)
         throw InputError(fmt::format("{} has no sequences; prepare it from input that has some", corpus.path()));
-}
-
-/// Part of a step that lies in one window of one epoch: indices [first, first + count) in the window's order.
-struct Run {
-    std::uint32_t epoch;
-    std::uint64_t window;
-    std::uint64_t first, count;
-};
-
-std::vector<Run> runs_of_step(const EpochOrder& order, std::uint64_t step, std::uint64_t global_batch) {
-    std::vector<Run> runs;
-    const std::uint64_t end = (step + 1) * global_batch;
-    for (std::uint64_t at = step * global_batch; at < end; at += runs.back().count) {
-        const std::uint64_t position = at % order.sequences;
-        const std::uint64_t window = window_of(order, position);
-        const WindowRange range = window_range(order, window);
-        const std::uint64_t first = position - range.first;
-        runs.push_back({.epoch = static_cast<std::uint32_t>(at / order.sequences),
-                        .window = window,
-                        .first = first,
-                        .count = std::min(range.count - first, end - at)});
-    }
-    return runs;
 }
 
 }  // namespace
@@ -99,43 +78,30 @@ struct BatchLoader::State {
           order(make_epoch_order(corpus_.sequences(), corpus_.residues(), settings_.sample.seed, settings_.blocks)) {}
 
     /// The blocks of a corpus with a single window are the same in every epoch and stay.
-    std::uint32_t window_epoch(const Run& run) const { return order.windows() == 1 ? 0 : run.epoch; }
+    std::uint32_t window_epoch(const WindowPart& part) const { return order.windows() == 1 ? 0 : part.epoch; }
 
-    const Window& window_for(const Run& run) {
+    const Window& window_for(const WindowPart& part) {
         for (const LoadedWindow& loaded : windows)
-            if (loaded.epoch == window_epoch(run) && loaded.number == run.window) return loaded.window;
-        const WindowRange range = window_range(order, run.window);
-        std::vector<std::uint64_t> first;
-        for (std::uint64_t at = range.first; at < range.first + range.count; at += order.sequences_per_block)
-            first.push_back(block_at(order, run.epoch, at / order.sequences_per_block) * order.sequences_per_block);
-        Window window = read_window(corpus, std::move(first), order.sequences_per_block, range.count, communicator);
-        windows.push_back({window_epoch(run), run.window, std::move(window)});
+            if (loaded.epoch == window_epoch(part) && loaded.number == part.window) return loaded.window;
+        Window window = read_window(corpus, blocks_of_window(order, part.epoch, part.window), order.sequences_per_block,
+                                    window_range(order, part.window).count, communicator);
+        windows.push_back({window_epoch(part), part.window, std::move(window)});
         return windows.back().window;
     }
 
     void prepare(std::uint64_t step) {
+        const Span span(Lane::data, "next batch");
         const auto start = std::chrono::steady_clock::now();
-        const auto runs = runs_of_step(order, step, static_cast<std::uint64_t>(settings.global_batch));
+        const auto parts = parts_of_step(order, step, static_cast<std::uint64_t>(settings.global_batch));
         // Windows that are used up go before others come.
         windows.remove_if([&](const LoadedWindow& loaded) {
-            return std::none_of(runs.begin(), runs.end(), [&](const Run& run) {
-                return loaded.epoch == window_epoch(run) && loaded.number == run.window;
+            return std::none_of(parts.begin(), parts.end(), [&](const WindowPart& part) {
+                return loaded.epoch == window_epoch(part) && loaded.number == part.window;
             });
         });
         std::vector<StepItem> items;
         items.reserve(static_cast<std::size_t>(settings.global_batch));
-        for (const Run& run : runs) {
-            const Window& window = window_for(run);
-            // The partner of a sequence is the one that the epoch visits next in the window, the first after the last:
-            // as random as the order itself, another one each epoch, and mostly in the same step.
-            std::uint64_t place = place_in_window(order, run.epoch, run.window, run.first);
-            for (std::uint64_t i = 0; i < run.count; ++i) {
-                const std::uint64_t following =
-                    place_in_window(order, run.epoch, run.window, (run.first + i + 1) % window.count);
-                items.push_back({.window = &window, .epoch = run.epoch, .place = place, .partner = following});
-                place = following;
-            }
-        }
+        for (const WindowPart& part : parts) append_items(items, order, part, window_for(part));
         assemble_step(next, step, items, settings, cost, corpus.vocabulary(), communicator);
         next.seconds = seconds_since(start);
     }

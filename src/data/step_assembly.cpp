@@ -4,6 +4,7 @@
 #include <numeric>
 #include <span>
 
+#include "base/timeline.hpp"
 #include "data/share_out.hpp"
 
 namespace protalbert {
@@ -139,7 +140,10 @@ void assemble_step(StepBatch& batch, std::uint64_t step, const std::vector<StepI
         own.push_back(i);
         own_lengths.push_back(sample.length);
     }
-    Arrivals arrivals(communicator.exchange(outgoing));
+    Arrivals arrivals([&] {
+        const Span span(Lane::data, "exchange residues");
+        return communicator.exchange(outgoing);
+    }());
 
     // The senders went through the step in order, so this rank's samples are found in the same order.
     std::vector<std::span<const std::uint8_t>> residues(own.size()), partners(own.size());

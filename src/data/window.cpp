@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/timeline.hpp"
 #include "comm/program.hpp"
 
 namespace protalbert {
@@ -23,6 +24,7 @@ Window read_window(const Corpus& corpus, std::vector<std::uint64_t> first, std::
     window.pieces.resize(runs);
     std::vector<std::uint32_t> own_lengths;
     all_or_none(communicator, [&] {
+        const Span span(Lane::io, "read blocks");
         for (std::size_t run = static_cast<std::size_t>(communicator.rank()); run < runs; run += ranks) {
             Corpus::Piece& piece = window.pieces[run];
             corpus.read(window.first[run], run_size(run), piece);
@@ -31,6 +33,7 @@ Window read_window(const Corpus& corpus, std::vector<std::uint64_t> first, std::
         }
     });
 
+    const Span span(Lane::data, "lengths of a window");
     // The concatenation goes by ranks; every rank knows which runs each has read.
     const auto all_lengths = communicator.concatenate(own_lengths);
     window.lengths.resize(count);

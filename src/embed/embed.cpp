@@ -11,6 +11,7 @@
 #include "base/log.hpp"
 #include "base/progress.hpp"
 #include "base/signals.hpp"
+#include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 #include "embed/embedder.hpp"
 #include "embed/plan.hpp"
@@ -89,27 +90,35 @@ std::size_t compute(const Work& work, const EmbedPlan& plan, const Model& model,
                     const OutputFile& output, const Vocabulary& vocabulary, std::uint64_t total_residues,
                     const Communicator& communicator) {
     Embedder embedder;
-    if (!work.batches.empty()) embedder = make_embedder(model, vectors, plan.most_tokens, plan.most_sequences);
+    if (!work.batches.empty()) {
+        embedder = make_embedder(model, vectors, plan.most_tokens, plan.most_sequences, most_batches_under_way(model));
+    }
     VectorWriter writer(output, vectors, static_cast<std::uint64_t>(model.config.hidden));
     RankNews news(communicator);
     Progress progress("embedding", total_residues, "residues", communicator.root());
     PackedBatch batch;
-    std::size_t done = 0;
-    for (; done < work.batches.size() && !news.stopping(); ++done) {
+    std::size_t started = 0, done = 0;
+    const auto finish_one = [&] {
         BatchVectors& buffer = writer.buffer();
         buffer.number = work.batches[done].number;
         buffer.items = work.batch(done);
-        batch.clear();
-        std::uint64_t residues = 0;
-        for (const WorkItem& item : buffer.items) {
-            append_protein(batch, work.residues(item), item.protein, vocabulary);
-            residues += item.length;
-        }
-        embed_batch(embedder, batch, buffer);
+        finish_batch(embedder, buffer);
         writer.submit();
+        std::uint64_t residues = 0;
+        for (const WorkItem& item : buffer.items) residues += item.length;
+        ++done;
         news.tell(residues, caught_signal() != 0);
         progress.update(news.residues());
+    };
+    while (started < work.batches.size() && !news.stopping()) {
+        batch.clear();
+        for (const WorkItem& item : work.batch(started))
+            append_protein(batch, work.residues(item), item.protein, vocabulary);
+        start_batch(embedder, batch);
+        ++started;
+        if (started - done == embedder.outputs.size()) finish_one();
     }
+    while (done < started) finish_one();
     writer.finish();
     news.finish([&] { progress.update(news.residues()); });
     progress.finish();
@@ -138,6 +147,7 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
     const CheckpointHeader& header = source.header;
     const ModelConfig config = config_from_json(header.config, checkpoint);
     const Vocabulary vocabulary = make_vocabulary(header.vocabulary, checkpoint);
+    settle_gpu(options.device, communicator);
     const std::unique_ptr<Backend> backend =
         make_backend(options.device, options.precision, threads_for_rank(communicator));
     log_information(fmt::format("{}: {} iterations, hidden {}, on {}",
@@ -164,7 +174,8 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
                                 format_count(static_cast<std::uint64_t>(std::max(batch_tokens, plan.most_tokens))),
                                 options.output, format_bytes(static_cast<double>(bytes))));
 
-    // 4. The weights.
+    // 4. The weights, and the memory for them and the largest batch.
+    reserve_embed_memory(config, options.vectors, plan.most_tokens, plan.most_sequences, *backend);
     Model model = make_model(config, *backend);
     std::uint64_t checkpoint_hash = load_parameters(model, source, communicator);
     checkpoint_hash = hash_text(header.config, checkpoint_hash);

@@ -1,29 +1,8 @@
 #include "model/model.hpp"
 
-#include <utility>
-
 #include "base/error.hpp"
 
 namespace protalbert {
-
-DeviceMemory::DeviceMemory(Backend& backend, std::size_t bytes)
-    : backend_(&backend), data_(static_cast<std::byte*>(backend.allocate(bytes))), bytes_(bytes) {}
-
-DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept
-    : backend_(std::exchange(other.backend_, nullptr)),
-      data_(std::exchange(other.data_, nullptr)),
-      bytes_(std::exchange(other.bytes_, 0)) {}
-
-DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
-    std::swap(backend_, other.backend_);
-    std::swap(data_, other.data_);
-    std::swap(bytes_, other.bytes_);
-    return *this;
-}
-
-DeviceMemory::~DeviceMemory() {
-    if (data_ != nullptr) backend_->free(data_);
-}
 
 Weight Model::weight(std::int64_t offset) const {
     if (copies.data() != nullptr) return Weight{copies.data(), backend->element_bytes()} + offset;

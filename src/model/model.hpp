@@ -1,6 +1,7 @@
 #pragma once
 // A model on a device: its configuration, parameter array and the weights that products read.
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -8,31 +9,11 @@
 
 #include "data/packed_batch.hpp"
 #include "kernels/backend.hpp"
+#include "kernels/handles.hpp"
 #include "model/model_config.hpp"
 #include "model/parameters.hpp"
 
 namespace protalbert {
-
-/// Device memory that frees itself.
-class DeviceMemory {
-  public:
-    DeviceMemory() = default;
-    DeviceMemory(Backend& backend, std::size_t bytes);
-    DeviceMemory(DeviceMemory&& other) noexcept;
-    DeviceMemory& operator=(DeviceMemory&& other) noexcept;
-    ~DeviceMemory();
-    std::byte* data() const { return data_; }
-    template <typename T>
-    T* as() const {
-        return reinterpret_cast<T*>(data_);
-    }
-    std::size_t bytes() const { return bytes_; }
-
-  private:
-    Backend* backend_ = nullptr;
-    std::byte* data_ = nullptr;
-    std::size_t bytes_ = 0;
-};
 
 struct Model {
     ModelConfig config;
@@ -63,11 +44,21 @@ struct DeviceBatch {
     std::int32_t largest_token = 0;
     std::int32_t largest_position = 0;
     std::vector<std::int64_t> host_offsets;  ///< [S + 1]
-    std::vector<std::byte> staging;          ///< everything, as it is uploaded
     DeviceMemory memory;
+    /// Everything as it is uploaded. Two take turns: the host fills one while the other is on its way.
+    struct Staging {
+        HostMemory memory;
+        OwnEvent uploaded;
+    };
+    std::array<Staging, 2> staging;
+    std::size_t turn = 0;
 };
-/// Waits for `stream` first when `device` was used before: its memory is written again. Masked positions and sentence
-/// labels may be left out of `batch`.
+/// Bytes on the device of a batch of T tokens, S sequences and M masked positions.
+std::size_t device_batch_bytes(std::int64_t T, std::int64_t S, std::int64_t M);
+/// Room for batches of at most these numbers: their uploads allocate nothing.
+void reserve_batch(DeviceBatch& device, std::int64_t T, std::int64_t S, std::int64_t M, Backend& backend);
+/// Enqueues the upload behind what `stream` does; the host waits only while the last but one is on its way. Masked
+/// positions and sentence labels may be left out of `batch`.
 void upload_batch(DeviceBatch& device, const PackedBatch& batch, Backend& backend, Stream stream);
 
 // Inference

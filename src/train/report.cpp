@@ -36,7 +36,8 @@ void report_setup(const TrainState& state, const TrainSettings& settings, const 
     const ModelConfig& config = state.model.config;
     log_information(parameter_table(state.model.layout, config));
     const MicroBatchLimits limits = micro_batch_limits(settings);
-    const MemoryEstimate memory = training_memory(config, limits.tokens, limits.sequences, limits.masked);
+    const MemoryEstimate memory =
+        training_memory(config, limits.tokens, limits.sequences, limits.masked, state.model.backend->element_bytes());
     const auto bytes = [](std::int64_t count) { return format_bytes(static_cast<double>(count)); };
     log_information(fmt::format(
         "memory a rank: {} parameters, {} gradients and moments, {} activations of a micro-batch of {} tokens",

@@ -3,13 +3,20 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <limits>
+#include <string>
+#include <utility>
+
+#include "base/timeline.hpp"
 
 namespace protalbert {
 
 namespace {
 
 constexpr Stream stream = {};
+/// In the timeline: what of the reduction no computation hides.
+constexpr const char* wait_name = "wait for other ranks' gradients";
 
 std::size_t float_bytes(const ParameterLayout& layout) { return static_cast<std::size_t>(layout.size) * sizeof(float); }
 
@@ -43,11 +50,16 @@ MicroBatchLimits micro_batch_limits(const TrainSettings& settings) {
 
 StepWorkspace make_step_workspace(const Model& model, const MicroBatchLimits& limits, bool reproducible,
                                   const Communicator& communicator) {
+    Backend& backend = *model.backend;
+    DeviceBatch batch;
+    reserve_batch(batch, limits.tokens, limits.sequences, limits.masked, backend);
+    const std::size_t reduced_bytes =
+        static_cast<std::size_t>(model.layout.size) * (reproducible ? sizeof(std::int64_t) : sizeof(float));
     return {.activations = make_training_workspace(model, limits.tokens, limits.sequences, limits.masked),
-            .batch = {},
-            .losses = DeviceMemory(*model.backend, 2 * sizeof(LossSums)),
-            .squared_norm = DeviceMemory(*model.backend, sizeof(double)),
-            .reduction = GradientReduction(communicator),
+            .batch = std::move(batch),
+            .results = DeviceMemory(backend, sizeof(StepResults)),
+            .host_results = HostMemory(backend, sizeof(StepResults)),
+            .reduction = GradientReduction(communicator, backend, reduced_bytes),
             .exact = reproducible ? std::optional(make_exact_sums(model)) : std::nullopt};
 }
 
@@ -67,14 +79,29 @@ void sum_over_ranks(StepSums& sums, const Communicator& communicator) {
     for (std::size_t i = 0; i < fields.size(); ++i) *fields[i] = values[i];
 }
 
-LossTotals download_losses(const StepWorkspace& workspace, Backend& backend) {
-    std::array<LossSums, 2> sums{};
-    backend.download(sums.data(), workspace.losses.data(), sizeof sums, stream);
+namespace {
+
+const StepResults& download_results(const StepWorkspace& workspace, Backend& backend) {
+    backend.download(workspace.host_results.data(), workspace.results.data(), sizeof(StepResults), stream);
     backend.synchronize(stream);
-    return {.masked_loss = sums[0].loss,
-            .masked_correct = static_cast<double>(sums[0].correct),
-            .sentence_loss = sums[1].loss,
-            .sentence_correct = static_cast<double>(sums[1].correct)};
+    return *workspace.host_results.as<StepResults>();
+}
+
+LossTotals totals_of(const StepResults& results) {
+    return {.masked_loss = results.masked.loss,
+            .masked_correct = static_cast<double>(results.masked.correct),
+            .sentence_loss = results.sentence.loss,
+            .sentence_correct = static_cast<double>(results.sentence.correct)};
+}
+
+}  // namespace
+
+void clear_losses(const StepWorkspace& workspace, Backend& backend) {
+    backend.set_zero(workspace.results.data(), offsetof(StepResults, squared_norm), stream);
+}
+
+LossTotals download_losses(const StepWorkspace& workspace, Backend& backend) {
+    return totals_of(download_results(workspace, backend));
 }
 
 void add_losses(LossTotals& losses, const LossTotals& more) {
@@ -103,6 +130,31 @@ void run_micro_batch(TrainState& state, const PackedBatch& packed, const LossSca
                      workspace.step_losses(), scales.masked, scales.sentence, ready, stream);
 }
 
+/// Lets a step's compute lane consist of spans from one mark to the next, while a timeline is recorded.
+class ComputeSpans {
+  public:
+    explicit ComputeSpans(const ParameterLayout& layout) : layout_(layout) {}
+    /// What was computed since the mark before.
+    void mark(const std::string& name) {
+        if (!timeline::is_on()) return;
+        timeline::record(Lane::compute, name, since_);
+        since_ = timeline::Clock::now();
+    }
+    /// The first parameter in a range of the gradient; empty when nothing is recorded.
+    std::string name_of(std::int64_t offset, std::int64_t size) const {
+        if (!timeline::is_on()) return {};
+        const auto inside = [&](const Parameter& p) { return p.offset >= offset && p.offset < offset + size; };
+        const auto& all = layout_.parameters;
+        const auto first = std::find_if(all.begin(), all.end(), inside);
+        const auto more = std::count_if(all.begin(), all.end(), inside) - 1;
+        return (first == all.end() ? "padding" : first->name) + (more > 0 ? " +" + std::to_string(more) : "");
+    }
+
+  private:
+    const ParameterLayout& layout_;
+    timeline::Clock::time_point since_ = timeline::Clock::now();
+};
+
 /// One attempt at compute_exact_gradients: the sums over ranks stay in workspace.exact.
 LossTotals sum_exactly(TrainState& state, const StepBatch& batch, int bits, StepWorkspace& workspace) {
     Backend& backend = *state.model.backend;
@@ -110,23 +162,27 @@ LossTotals sum_exactly(TrainState& state, const StepBatch& batch, int bits, Step
     float* const gradients = state.gradients.as<float>();
     backend.set_zero(gradients, float_bytes(state.model.layout), stream);
     start_sums(exact, bits, backend, stream);
+    ComputeSpans spans(state.model.layout);
     const GradientReady reduce = [&](std::int64_t offset, std::int64_t size) {
         add_gradients(exact, gradients, offset, size, backend, stream);
-        backend.synchronize(stream);  // MPI reads the memory itself
-        workspace.reduction.start(exact.gradients.as<std::int64_t>() + offset, size);
+        const std::string name = spans.name_of(offset, size);
+        spans.mark(name);
+        workspace.reduction.start(exact.gradients.as<std::int64_t>() + offset, size, stream, name);
         workspace.reduction.progress();
     };
     const LossScales scales = loss_scales(batch);
     LossTotals losses;
     for (const PackedBatch& packed : batch.micro_batches) {
         const bool last = &packed == &batch.micro_batches.back();
-        backend.set_zero(workspace.losses.data(), workspace.losses.bytes(), stream);
+        clear_losses(workspace, backend);
         run_micro_batch(state, packed, scales, last ? reduce : GradientReady{}, workspace);
         if (!last) add_gradients(exact, gradients, 0, state.model.layout.size, backend, stream);
         add_losses(losses, round_for_sums(download_losses(workspace, backend)));
+        spans.mark(last ? "losses" : "micro-batch");
     }
     if (batch.micro_batches.empty()) announce_gradients(state.model, reduce);
-    workspace.reduction_wait += workspace.reduction.finish();
+    workspace.reduction_wait += workspace.reduction.finish(stream);
+    spans.mark(wait_name);
     return losses;
 }
 
@@ -157,47 +213,53 @@ LossTotals compute_exact_gradients(TrainState& state, const StepBatch& batch, St
     return losses;
 }
 
-}  // namespace
-
-LossTotals compute_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& workspace) {
-    if (workspace.exact) return compute_exact_gradients(state, batch, workspace);
+void sum_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& workspace) {
     Backend& backend = *state.model.backend;
     float* const gradients = state.gradients.as<float>();
     backend.set_zero(gradients, float_bytes(state.model.layout), stream);
-    backend.set_zero(workspace.losses.data(), workspace.losses.bytes(), stream);
-
+    ComputeSpans spans(state.model.layout);
     const GradientReady reduce = [&](std::int64_t offset, std::int64_t size) {
-        backend.synchronize(stream);  // MPI reads the memory itself
-        workspace.reduction.start(gradients + offset, size);
+        const std::string name = spans.name_of(offset, size);
+        spans.mark(name);
+        workspace.reduction.start(gradients + offset, size, stream, name);
         workspace.reduction.progress();
     };
     const LossScales scales = loss_scales(batch);
     for (const PackedBatch& packed : batch.micro_batches) {
         const bool last = &packed == &batch.micro_batches.back();
         run_micro_batch(state, packed, scales, last ? reduce : GradientReady{}, workspace);
+        if (!last) spans.mark("micro-batch");
     }
     if (batch.micro_batches.empty()) announce_gradients(state.model, reduce);
-    workspace.reduction_wait += workspace.reduction.finish();
-    return download_losses(workspace, backend);
+    workspace.reduction_wait += workspace.reduction.finish(stream);
+    spans.mark(wait_name);
 }
 
-double gradient_norm(const TrainState& state, StepWorkspace& workspace) {
+}  // namespace
+
+StepOutcome compute_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& workspace) {
     Backend& backend = *state.model.backend;
-    backend.sum_of_squares(workspace.squared_norm.as<double>(), state.gradients.as<float>(), state.model.layout.size,
-                           stream);
-    double squared = 0;
-    backend.download(&squared, workspace.squared_norm.data(), sizeof squared, stream);
-    backend.synchronize(stream);
-    return std::sqrt(squared);
+    LossTotals exact_losses;
+    if (workspace.exact) {
+        exact_losses = compute_exact_gradients(state, batch, workspace);
+    } else {
+        sum_gradients(state, batch, workspace);
+    }
+    const Span span(Lane::compute, "gradient norm");
+    backend.sum_of_squares(workspace.squared_norm(), state.gradients.as<float>(), state.model.layout.size, stream);
+    const StepResults& results = download_results(workspace, backend);
+    return {.losses = workspace.exact ? exact_losses : totals_of(results),
+            .gradient_norm = std::sqrt(results.squared_norm)};
 }
 
 void update_parameters(TrainState& state, const StepWorkspace& workspace, const TrainSettings& settings,
                        double learning_rate) {
+    const Span span(Lane::compute, "update");
     OptimizerStep step;  // both moments' decay rates and epsilon are the official ones
     step.learning_rate = learning_rate;
     step.weight_decay = settings.weight_decay;
     step.clip = settings.clip;
-    step.squared_norm = workspace.squared_norm.as<double>();
+    step.squared_norm = workspace.squared_norm();
     Model& model = state.model;
     const auto update = settings.optimizer == OptimizerKind::lamb ? &Backend::lamb : &Backend::adamw;
     (model.backend->*update)(model.parameters.as<float>(), model.copies.data(), state.m.as<float>(),

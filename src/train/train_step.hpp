@@ -36,17 +36,26 @@ struct MicroBatchLimits {
 /// For training and, where there is one, for validation.
 MicroBatchLimits micro_batch_limits(const TrainSettings& settings);
 
+/// What a step leaves on the device for the host.
+struct StepResults {
+    LossSums masked, sentence;
+    double squared_norm;  ///< of the gradients, summed over ranks
+};
+
 /// What a step needs beside the state, made once.
 struct StepWorkspace {
     TrainingWorkspacePointer activations;
     DeviceBatch batch;
-    DeviceMemory losses;        ///< LossSums [2]: masked residues, sentences
-    DeviceMemory squared_norm;  ///< double [1]
+    DeviceMemory results;     ///< StepResults [1]
+    HostMemory host_results;  ///< StepResults [1]
     GradientReduction reduction;
-    double reduction_wait = 0;       ///< seconds spent waiting for other ranks' gradients so far
+    double reduction_wait = 0;       ///< seconds that the host spent waiting for other ranks' gradients so far
     std::optional<ExactSums> exact;  ///< for reproducible runs
 
-    StepLosses step_losses() const { return {losses.as<LossSums>(), losses.as<LossSums>() + 1}; }
+    StepLosses step_losses() const {
+        return {&results.as<StepResults>()->masked, &results.as<StepResults>()->sentence};
+    }
+    double* squared_norm() const { return &results.as<StepResults>()->squared_norm; }
 };
 StepWorkspace make_step_workspace(const Model& model, const MicroBatchLimits& limits, bool reproducible,
                                   const Communicator& communicator);
@@ -64,20 +73,24 @@ void sum_over_ranks(StepSums& sums, const Communicator& communicator);
 
 /// Gradients of the mean losses over the whole global batch, summed over ranks, in state.gradients. Collective: every
 /// rank starts the same sums in the same order, each as soon as its range is final in the last micro-batch.
-/// With a workspace for reproducible runs, a batch of one gives the same bits whatever the number of ranks.
-/// Returns this rank's loss totals.
-LossTotals compute_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& workspace);
+/// The host enqueues all of it, the gradients' norm included, and waits once, at the end (a reproducible run also after
+/// each micro-batch, whose losses it rounds). With a workspace for reproducible runs, a batch of one gives the same
+/// bits whatever the number of ranks.
+struct StepOutcome {
+    LossTotals losses;         ///< this rank's
+    double gradient_norm = 0;  ///< global, the same on every rank; its square stays on the device for the update
+};
+StepOutcome compute_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& workspace);
 
-/// Global norm of the gradients, which also stays on the device for the update. The same on every rank.
-double gradient_norm(const TrainState& state, StepWorkspace& workspace);
-
-/// Clips by the norm found before and moves the parameters; destroys the gradients.
+/// Clips by the norm found before and moves the parameters; destroys the gradients. Returns when it is enqueued.
 void update_parameters(TrainState& state, const StepWorkspace& workspace, const TrainSettings& settings,
                        double learning_rate);
 
 /// Adds `more` field by field.
 void add_losses(LossTotals& losses, const LossTotals& more);
-/// Reads the sums of a device's losses.
+/// Zeros in the losses, on the device.
+void clear_losses(const StepWorkspace& workspace, Backend& backend);
+/// Waits for the device and reads its sums of losses.
 LossTotals download_losses(const StepWorkspace& workspace, Backend& backend);
 
 }  // namespace protalbert

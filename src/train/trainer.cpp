@@ -10,11 +10,13 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/signals.hpp"
+#include "base/timeline.hpp"
 #include "comm/program.hpp"
 #include "data/batch_loader.hpp"
 #include "model/cost.hpp"
 #include "train/metrics.hpp"
 #include "train/report.hpp"
+#include "train/timeline_file.hpp"
 #include "train/validation.hpp"
 
 namespace protalbert {
@@ -49,6 +51,8 @@ class Trainer {
     bool save_at_end(std::uint64_t step);
     bool too_many_failed_saves() const { return failed_saves_in_a_row_ >= most_failed_saves_in_a_row; }
     int end_unsaved();
+    /// Writes the timeline, if one is being recorded and so many steps are in it, or `at_end` whatever is.
+    void write_timeline_when_due(bool at_end);
     /// Before the steps skipped last, which a continued run repeats.
     std::uint64_t last_good_step() const { return state_.step - static_cast<std::uint64_t>(skipped_in_a_row_); }
     bool is_due(std::int64_t every) const { return every > 0 && state_.step % static_cast<std::uint64_t>(every) == 0; }
@@ -101,7 +105,10 @@ bool Trainer::time_is_up() const {
 
 StepMetrics Trainer::step() {
     const auto start = Clock::now();
-    const StepBatch& batch = loader_.get(state_.step);
+    const StepBatch& batch = [&]() -> const StepBatch& {
+        const Span span(Lane::compute, "wait for the batch");
+        return loader_.get(state_.step);
+    }();
     const double data_wait = seconds_since(start);
     if (totals_.steps == 0 && communicator_.ranks() > 1)
         log_information(
@@ -119,8 +126,9 @@ StepMetrics Trainer::step() {
     // 1. Gradients of the global batch, summed over ranks.
     StepSums sums;
     const double wait_before = workspace_.reduction_wait;
-    sums.losses = compute_gradients(state_, batch, workspace_);
-    const double norm = gradient_norm(state_, workspace_);
+    const StepOutcome outcome = compute_gradients(state_, batch, workspace_);
+    const double norm = outcome.gradient_norm;
+    sums.losses = outcome.losses;
     if (recording) record.gradients = download_array(state_.gradients, state_.model);
 
     // 2. The ranks agree on the losses, on whether the step counts, and on whether to stop after it.
@@ -131,7 +139,10 @@ StepMetrics Trainer::step() {
     sums.signals = caught_signal() ? 1 : 0;
     sums.time_is_up = time_is_up() ? 1 : 0;
     sums.save_asked = communicator_.root() && take_save_request(settings_) ? 1 : 0;
-    sum_over_ranks(sums, communicator_);
+    {
+        const Span span(Lane::compute, "losses over ranks");
+        sum_over_ranks(sums, communicator_);
+    }
     signal_ = sums.signals > 0;
     time_up_ = sums.time_is_up > 0;
     save_asked_ = save_asked_ || sums.save_asked > 0;
@@ -191,6 +202,7 @@ void Trainer::log_step(const StepMetrics& metrics) {
 }
 
 void Trainer::validate_now() {
+    const Span span(Lane::compute, "validation");
     last_validation_ = validate(validation_, state_, workspace_, communicator_);
     log_information(validation_line(*last_validation_));
     if (metrics_) metrics_->write_validation(state_.step - 1, *last_validation_);
@@ -198,6 +210,7 @@ void Trainer::validate_now() {
 
 bool Trainer::save(std::uint64_t step) {
     if (saved_step_ == step) return true;
+    const Span span(Lane::io, "checkpoint");
     const auto start = Clock::now();
     const std::uint64_t samples =
         state_.samples - (state_.step - step) * static_cast<std::uint64_t>(settings_.global_batch);
@@ -237,7 +250,18 @@ int Trainer::end_unsaved() {
     return end(exit_failure);
 }
 
+void Trainer::write_timeline_when_due(bool at_end) {
+    if (!timeline::is_on() || (!at_end && totals_.steps < static_cast<std::uint64_t>(run_.timeline.steps))) return;
+    const std::string problem = write_timeline(run_.timeline.file, communicator_);
+    timeline::stop();
+    if (problem.empty())
+        log_information(fmt::format("the timeline of {} steps is in {}", totals_.steps, run_.timeline.file));
+    else if (communicator_.root())
+        log_warning("there is no timeline: " + problem);
+}
+
 int Trainer::end(int exit_code) {
+    write_timeline_when_due(true);
     report_end(totals_);
     if (exit_code == exit_done && last_validation_) report_final_validation(*last_validation_, run_.corpus);
     return exit_code;
@@ -245,6 +269,10 @@ int Trainer::end(int exit_code) {
 
 int Trainer::run() {
     const auto steps = static_cast<std::uint64_t>(settings_.schedule.steps);
+    if (!run_.timeline.file.empty()) {
+        communicator_.barrier();
+        timeline::start();
+    }
     while (state_.step < steps) {
         log_step(step());
         const bool last = state_.step == steps;
@@ -265,6 +293,7 @@ int Trainer::run() {
             save_asked_ = false;
             if (!save(state_.step) && too_many_failed_saves()) return end_unsaved();
         }
+        write_timeline_when_due(false);
         if (stopping) {
             log_information(fmt::format("stopped by {} after step {} of {}; the same command continues",
                                         signal_ ? "a signal" : "the time limit", state_.step, steps));

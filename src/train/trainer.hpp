@@ -13,12 +13,19 @@
 
 namespace protalbert {
 
+/// A timeline of the first `steps` steps of a start, in Chrome's trace format.
+struct TimelineRequest {
+    std::string file;  ///< empty: none
+    std::int64_t steps = 10;
+};
+
 struct TrainRun {
     const TrainSettings& settings;
     std::string deck;  ///< as TOML, for checkpoints
     const Corpus& corpus;
     const Corpus* validation;  ///< null: none
     DumpRequest dump;
+    TimelineRequest timeline;
     std::chrono::steady_clock::time_point program_start;  ///< where the time limit counts from
     const Communicator& communicator;
 };

@@ -27,14 +27,14 @@ Losses validate(const Validation& validation, const TrainState& state, StepWorks
                 const Communicator& communicator) {
     Backend& backend = *state.model.backend;
     StepSums sums;
-    backend.set_zero(workspace.losses.data(), workspace.losses.bytes(), {});
+    clear_losses(workspace, backend);
     for (const StepBatch& batch : validation.batches) {
         for (const PackedBatch& packed : batch.micro_batches) {
             upload_batch(workspace.batch, packed, backend, {});
             evaluate(state.model, workspace.batch, *workspace.activations, workspace.step_losses(), {});
             if (!workspace.exact) continue;
             add_losses(sums.losses, round_for_sums(download_losses(workspace, backend)));
-            backend.set_zero(workspace.losses.data(), workspace.losses.bytes(), {});
+            clear_losses(workspace, backend);
         }
     }
     if (!workspace.exact) sums.losses = download_losses(workspace, backend);

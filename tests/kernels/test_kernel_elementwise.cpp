@@ -82,8 +82,8 @@ TEST(Elements, GeluForward) {
         Tensor bias(*backend, zero);
         backend->linear_gelu(out.activations(), pre.activations(), in.activations(), weight.activations(),
                              bias.activations(), form, n, 1, 1, {});
-        backend->linear_gelu(inference.activations(), {}, in.activations(), weight.activations(), bias.activations(), form,
-                             n, 1, 1, {});
+        backend->linear_gelu(inference.activations(), {}, in.activations(), weight.activations(), bias.activations(),
+                             form, n, 1, 1, {});
         Vector want;
         for (const double value : x) want.push_back(reference::gelu(form, value));
         // Towards -infinity the GELU is x times a tiny difference, small beside the floor of 1e-2.

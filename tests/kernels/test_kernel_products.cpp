@@ -23,8 +23,8 @@ TEST(Products, Linear) {
         Vector x = random_values(T * K, 1, 1), w = random_values(N * K, 0.2, 2), bias = random_values(N, 1, 3);
         Tensor x_device(*backend, x), w_device(*backend, w), out(*backend, T * N), unbiased(*backend, T * N);
         Tensor bias_device(*backend, bias);
-        backend->linear(out.activations(), x_device.activations(), w_device.activations(), bias_device.activations(), T, N,
-                        K, {});
+        backend->linear(out.activations(), x_device.activations(), w_device.activations(), bias_device.activations(), T,
+                        N, K, {});
         expect_close(out.host(), reference::linear(x, w, bias, T, N, K), tolerance(*backend, product_tolerance),
                      "linear");
         backend->linear(unbiased.activations(), x_device.activations(), w_device.activations(), {}, T, N, K, {});
@@ -133,8 +133,8 @@ TEST(Products, SameBitsForAllThreadCounts) {
             Guarded<float> dbias(backend, std::vector<float>(static_cast<std::size_t>(N)));
             backend.linear_gelu(out.activations(), pre.activations(), x_device.activations(), w_device.activations(),
                                 bias_device.activations(), Gelu::tanh, T, N, K, {});
-            backend.linear_backward_data(dx.activations(), dy_device.activations(), w_device.activations(), {}, T, N,
-                                         K, {});
+            backend.linear_backward_data(dx.activations(), dy_device.activations(), w_device.activations(), {}, T, N, K,
+                                         {});
             backend.linear_backward_weight(dweight.device(), dbias.device(), dy_device.activations(),
                                            x_device.activations(), false, T, N, K, {});
             Vector all = out.host();

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "base/random.hpp"
@@ -43,6 +44,35 @@ TEST(ShareOut, ReportsTheImbalanceOfItsShares) {
         // 21 items a part of which the last few are small: the greedy rest is far below the mean item.
         EXPECT_LT(imbalance, 0.01) << parts;
     }
+}
+
+/// Lengths as of proteins cut at 512: a quarter are cut.
+std::vector<double> protein_lengths(std::size_t count) {
+    RandomStream random(2, Purpose::bench, 0, count);
+    std::vector<double> lengths(count);
+    for (double& length : lengths) length = std::min(512.0, std::ceil(325 * std::exp(0.67 * random.normal())));
+    return lengths;
+}
+
+TEST(ShareOut, FewItemsAPart) {
+    const auto costs = protein_lengths(10753);
+    double imbalance = -1;
+    const auto part_of = share_out(costs, 4096, &imbalance);
+    std::vector<double> loads(4096);
+    for (std::size_t i = 0; i < costs.size(); ++i) loads.at(part_of[i]) += costs[i];
+    const double mean = std::accumulate(loads.begin(), loads.end(), 0.0) / 4096;
+    EXPECT_NEAR(imbalance, *std::max_element(loads.begin(), loads.end()) / mean - 1, 1e-12);
+    // Largest first alone leaves 6 %.
+    EXPECT_LT(imbalance, 0.04);
+}
+
+TEST(ShareOut, ALongItemBoundsIt) {
+    auto costs = protein_lengths(100);
+    costs[17] = 3000;
+    double imbalance = -1;
+    const auto part_of = share_out(costs, 40, &imbalance);
+    EXPECT_EQ(std::count(part_of.begin(), part_of.end(), part_of[17]), 1);
+    EXPECT_DOUBLE_EQ(imbalance, 3000 * 40 / std::accumulate(costs.begin(), costs.end(), 0.0) - 1);
 }
 
 TEST(GroupByTokens, FitsAndIsBalanced) {

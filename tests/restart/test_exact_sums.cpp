@@ -58,8 +58,9 @@ class ExactSumsTest : public testing::Test {
         }
         Outcome outcome;
         StepSums sums;
-        sums.losses = compute_gradients(state, batches[0], workspace);
-        outcome.norm = gradient_norm(state, workspace);
+        const StepOutcome step = compute_gradients(state, batches[0], workspace);
+        sums.losses = step.losses;
+        outcome.norm = step.gradient_norm;
         sum_over_ranks(sums, communicator);
         outcome.losses = sums.losses;
         outcome.gradients = download_array(state.gradients, state.model);

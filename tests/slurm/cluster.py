@@ -1,6 +1,7 @@
 """A Slurm cluster on this machine: munged, slurmctld and a slurmd for each node name, with their own ports and state."""
 
 import ctypes
+import fcntl
 import getpass
 import os
 import pathlib
@@ -64,8 +65,37 @@ def end_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
+PREFIX = "protalbert_slurm_"
+
+
+def end_processes(state):
+    """Kills what belongs to the cluster of this state folder: daemons, job steps and jobs all have its configuration in
+    their environment. Steps outlive their slurmd."""
+    mark = f"SLURM_CONF={state}/slurm.conf".encode()
+    for place in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if int(place.name) != os.getpid() and mark in (place / "environ").read_bytes().split(b"\0"):
+                os.kill(int(place.name), signal.SIGKILL)
+        except OSError:  # ended meanwhile, or another user's
+            pass
+
+
+def clear_aborted():
+    """Ends what tests left that were killed: nobody holds the lock of their state folders any more."""
+    for state in pathlib.Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+        try:
+            lock = open(state / "lock")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # a running test's, or one that is just being made
+            continue
+        end_processes(state)
+        shutil.rmtree(state, ignore_errors=True)
+
+
 class Cluster:
     """with Cluster(nodes=2) as cluster: Slurm's commands work in there. Logs are in the working folder."""
+
+    STARTS = 3  # another program may take a port between its choice and its use
 
     def __init__(self, nodes):
         self.names = [f"node{number + 1}" for number in range(nodes)]
@@ -76,14 +106,22 @@ class Cluster:
         missing = [name for name in PROGRAMS if not shutil.which(name)]
         if missing:
             raise CannotStart(f"there is no {', '.join(missing)}: apt install slurm-wlm munge")
-        # Here, because the path of a socket may have 107 letters.
-        self.state = pathlib.Path(tempfile.mkdtemp(prefix="protalbert_slurm_"))
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+        clear_aborted()
+        for number in range(1, self.STARTS + 1):
+            # Not in the working folder, because the path of a socket may have 107 letters.
+            self.state = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX))
+            self.lock = open(self.state / "lock", "w")
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
+            try:
+                self.start()
+                return self
+            except CannotStart:
+                self.stop()
+                if number == self.STARTS:
+                    raise
+            except BaseException:
+                self.stop()
+                raise
 
     def __exit__(self, *_):
         self.stop()
@@ -103,6 +141,8 @@ class Cluster:
         lines += "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
         configuration = self.state / "slurm.conf"
         configuration.write_text(lines)
+        # Nothing here uses cgroups, but slurmd looks for them unless told which, and a chroot has none.
+        (self.state / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         os.environ["SLURM_CONF"] = str(configuration)
 
         self.launch("munged", "--foreground", f"--key-file={key}", f"--socket={self.state}/munge.socket",
@@ -119,17 +159,21 @@ class Cluster:
             raise CannotStart(f"srun starts nothing: {error.stderr}") from error
 
     def launch(self, *command, log=None):
-        with open(f"{log or command[0]}.out", "w") as file:
+        log = pathlib.Path(f"{log or command[0]}.out").resolve()
+        with open(log, "w") as file:
             self.daemons.append(subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL,
                                                  preexec_fn=end_with_parent))
+        self.daemons[-1].log = log
 
     def wait(self, what, condition, seconds=20):
         end = time.monotonic() + seconds
         while not condition():
-            dead = [daemon.args[0] for daemon in self.daemons if daemon.poll() is not None]
-            if dead or time.monotonic() > end:
-                raise CannotStart(f"{what} did not start{': ended: ' if dead else ''}{', '.join(dead)}; "
-                                  f"the logs are in {pathlib.Path.cwd()}")
+            for daemon in self.daemons:
+                if daemon.poll() is not None:
+                    raise CannotStart(f"{daemon.args[0]} ended; the last of {daemon.log}:\n" +
+                                      "\n".join(daemon.log.read_text().splitlines()[-5:]))
+            if time.monotonic() > end:
+                raise CannotStart(f"{what} did not start in {seconds} s; the logs are in {pathlib.Path.cwd()}")
             time.sleep(0.1)
 
     def stop(self):
@@ -148,7 +192,10 @@ class Cluster:
                 daemon.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 daemon.kill()
+        self.daemons = []
+        end_processes(self.state)
         shutil.rmtree(self.state, ignore_errors=True)
+        self.lock.close()
 
 
 def output(*command):

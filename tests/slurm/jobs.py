@@ -96,8 +96,7 @@ def hold_until_the_limit(deck, folder):
 
 def test_phases():
     deck = pathlib.Path("phase1.toml").resolve()
-    # One node: a signal to ranks that talk by TCP can damage their memory, a fault of its own that is not sought here.
-    first = submit("phase1.slurm", "--nodes=1", "--ntasks-per-node=2", "--time=1", "--signal=USR1@25", DECK=str(deck))
+    first = submit("phase1.slurm", "--time=1", "--signal=USR1@25", DECK=str(deck))
     second = submit("phase2.slurm", "--time=30", f"--dependency=afterok:{first}", machine="cpu_cluster",
                     DECK="phase2.toml")
     stops = []
@@ -105,6 +104,8 @@ def test_phases():
         stops.append(hold_until_the_limit(deck, "phase1"))
         wait(f"restart {restart}", lambda: int(job(first)["Restarts"]) >= restart)
         check(job(second)["JobState"] == "PENDING", "phase 2 waits for a phase 1 that is back in the queue")
+    # So that the limit strikes twice however slow the machine is.
+    subprocess.run(["scontrol", "update", f"JobId={first}", "TimeLimit=30"], check=True)
     wait("the end of phase 1", lambda: ended(first))
     log = text(f"phase1.{first}.log")
     check(stops[0] < stops[1] < STEPS, f"the time limit struck after steps {stops} of {STEPS}")
@@ -192,6 +193,22 @@ exec {build}/protalbert_embed "$@"
           "finished outputs are left alone")
 
 
+def test_scaling():
+    """scaling.slurm with a tiny model on one rank and two, and its report."""
+    number = submit("scaling.slurm", "--time=30", "--job-name=scaling", RANKS="1 2", STRONG_BATCH="8", WEAK_BATCH="4",
+                    BENCH_OPTIONS="--hidden 64 --layers 2 --length 64 --steps 3", COLLECTIVES_OPTIONS="--hidden 64",
+                    HDF5_MEGABYTES="2")
+    wait("the end of the scaling job", lambda: ended(number))
+    check(job(number)["JobState"] == "COMPLETED", "the scaling job completed")
+    folder = pathlib.Path(f"scaling.{number}")
+    table = text(folder / "report.md")
+    check(all(f"| {kind} | 2 |" in table for kind in ("strong", "weak")), "its table has strong and weak scaling")
+    check(len(list(folder.glob("*.log"))) == 6, "the raw outputs of all runs are kept")
+    code = subprocess.run([sys.executable, repository / "jobscripts/scaling_report.py", "vectors"],
+                          capture_output=True, text=True)
+    check(code.returncode == 2 and "vectors" in code.stderr, "a folder without results is bad input")
+
+
 def test_machine_files():
     """Each machine has both files, and its .inc has Makefile.inc's keys."""
     machines = repository / "jobscripts" / "machines"
@@ -224,6 +241,7 @@ try:
         test_cancelled()
         test_phases()
         test_array()
+        test_scaling()
 except CannotStart as reason:
     print(f"skipped: the job scripts under Slurm. {reason}")
     if not failures:

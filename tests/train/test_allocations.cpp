@@ -65,7 +65,6 @@ TEST(Allocations, NoneAfterTheFirstStep) {
         ASSERT_GE(batches.size(), 3U);
         const auto step = [&](const StepBatch& batch) {
             compute_gradients(run.state, batch, workspace);
-            gradient_norm(run.state, workspace);
             update_parameters(run.state, workspace, settings, 1e-3);
         };
         step(batches[0]);

@@ -6,8 +6,18 @@ if(NOT PROTALBERT_SANITIZE)
   protalbert_test(train allocations LIBRARIES train_part RANKS 1 2)
 endif()
 protalbert_test(train restart LIBRARIES train_part RANKS 1 2 3)
+# The CUDA backend, emulated or on a GPU, beside the CPU's; two ranks share a GPU here, which NCCL does not allow.
+if(kernels_emulated OR PROTALBERT_CUDA)
+  protalbert_test(train cuda_parity LIBRARIES ${kernels_emulated} train_part RANKS 1)
+  if(kernels_emulated)
+    add_test(NAME train.cuda_parity.2ranks
+             COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} 2 ${MPIEXEC_PREFLAGS} $<TARGET_FILE:test_cuda_parity>)
+    protalbert_test_settings(train.cuda_parity.2ranks 1 2)
+  endif()
+endif()
 
 # The programs from outside; they need no more than Python's standard library.
 protalbert_script_test(train ranks)
 protalbert_script_test(train stopping)
 protalbert_script_test(train bad_input)
+protalbert_script_test(train timeline)

@@ -50,11 +50,12 @@ struct TinyRun {
     TrainState state;
 
     TinyRun(const TrainSettings& settings_, const ModelConfig& config, const std::string& corpus_file,
-            const Communicator& communicator_)
+            const Communicator& communicator_, const std::string& device = "cpu",
+            Precision precision = Precision::float32)
         : settings(settings_),
           communicator(communicator_),
           corpus(corpus_file, communicator_),
-          backend(make_backend("cpu", Precision::float32, 1)),
+          backend(make_backend(device, precision, 1)),
           state(make_train_state(config, *backend)) {
         set_log_rank(communicator.rank(), communicator.ranks());
     }
@@ -70,6 +71,7 @@ struct TinyRun {
                                          .corpus = corpus,
                                          .validation = validation,
                                          .dump = dump,
+                                         .timeline = {},
                                          .program_start = std::chrono::steady_clock::now(),
                                          .communicator = communicator});
     }

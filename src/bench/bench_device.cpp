@@ -1,0 +1,20 @@
+#include "bench/bench_device.hpp"
+
+#include "comm/local_gpu.hpp"
+
+namespace protalbert {
+
+void add_device_options(CLI::App& command, DeviceChoice& choice) {
+    command.add_option("--device", choice.device, "auto, cpu or cuda")->capture_default_str();
+    command.add_option("--precision", choice.precision, "of activations: float32 or, on a GPU, bfloat16")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"float32", "bfloat16"}));
+}
+
+std::unique_ptr<Backend> make_backend(const DeviceChoice& choice, const Communicator& communicator) {
+    settle_gpu(choice.device, communicator);
+    return make_backend(choice.device, choice.precision == "bfloat16" ? Precision::bfloat16 : Precision::float32,
+                        threads_for_rank(communicator));
+}
+
+}  // namespace protalbert

@@ -1,0 +1,24 @@
+#pragma once
+// Lengths of a corpus that need not be there: a log-normal distribution, drawn for each sequence by its number.
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+
+namespace protalbert {
+
+/// The default is UniRef100 of 2019: 216 million sequences of 88 billion residues, which are 407 on average. That the
+/// logarithm is normal with a deviation of 0.67 is an assumption; the mean is met: 325 exp(0.67^2 / 2) = 407.
+struct LengthModel {
+    double median = 325;
+    double deviation = 0.67;        ///< of the logarithm
+    std::uint32_t longest = 45000;  ///< about what the longest known protein has
+    std::uint64_t sequences = 216000000;
+
+    /// Residues of sequence `number`: the same for everyone.
+    std::uint32_t length(std::uint64_t number) const;
+    /// Residues of the whole corpus, expected.
+    std::uint64_t residues() const;
+};
+void add_length_options(CLI::App& command, LengthModel& lengths);
+
+}  // namespace protalbert

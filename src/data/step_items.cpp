@@ -1,0 +1,41 @@
+#include "data/step_items.hpp"
+
+#include <algorithm>
+
+namespace protalbert {
+
+std::vector<WindowPart> parts_of_step(const EpochOrder& order, std::uint64_t step, std::uint64_t global_batch) {
+    std::vector<WindowPart> parts;
+    const std::uint64_t end = (step + 1) * global_batch;
+    for (std::uint64_t at = step * global_batch; at < end; at += parts.back().count) {
+        const std::uint64_t position = at % order.sequences;
+        const std::uint64_t window = window_of(order, position);
+        const WindowRange range = window_range(order, window);
+        const std::uint64_t first = position - range.first;
+        parts.push_back({.epoch = static_cast<std::uint32_t>(at / order.sequences),
+                         .window = window,
+                         .first = first,
+                         .count = std::min(range.count - first, end - at)});
+    }
+    return parts;
+}
+
+std::vector<std::uint64_t> blocks_of_window(const EpochOrder& order, std::uint32_t epoch, std::uint64_t window) {
+    const WindowRange range = window_range(order, window);
+    std::vector<std::uint64_t> first;
+    for (std::uint64_t at = range.first; at < range.first + range.count; at += order.sequences_per_block)
+        first.push_back(block_at(order, epoch, at / order.sequences_per_block) * order.sequences_per_block);
+    return first;
+}
+
+void append_items(std::vector<StepItem>& items, const EpochOrder& order, const WindowPart& part, const Window& window) {
+    std::uint64_t place = place_in_window(order, part.epoch, part.window, part.first);
+    for (std::uint64_t i = 0; i < part.count; ++i) {
+        const std::uint64_t following =
+            place_in_window(order, part.epoch, part.window, (part.first + i + 1) % window.count);
+        items.push_back({.window = &window, .epoch = part.epoch, .place = place, .partner = following});
+        place = following;
+    }
+}
+
+}  // namespace protalbert

@@ -1,0 +1,79 @@
+#include "train/train_memory.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "base/progress.hpp"
+#include "model/cost.hpp"
+#include "model/model.hpp"
+#include "train/train_step.hpp"
+
+namespace protalbert {
+
+namespace {
+
+/// As every allocation is rounded.
+std::size_t rounded(std::size_t bytes) {
+    constexpr std::size_t alignment = 256;  // what Backend::allocate promises
+    return std::max(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+}  // namespace
+
+std::size_t train_memory_bytes(const ModelConfig& config, const TrainSettings& settings, std::int64_t element_bytes) {
+    const ParameterLayout layout = make_parameter_layout(config);
+    const auto elements = static_cast<std::size_t>(layout.size);
+    const MicroBatchLimits limits = micro_batch_limits(settings);
+    const MemoryEstimate estimate =
+        training_memory(config, limits.tokens, limits.sequences, limits.masked, element_bytes);
+    constexpr std::size_t float_arrays = 4;  // parameters, gradients, two moments
+    std::size_t bytes = float_arrays * rounded(elements * sizeof(float));
+    if (element_bytes != sizeof(float)) bytes += rounded(elements * static_cast<std::size_t>(element_bytes));
+    bytes += rounded(static_cast<std::size_t>(estimate.activations));
+    bytes += rounded(device_batch_bytes(limits.tokens, limits.sequences, limits.masked));
+    bytes += rounded(sizeof(StepResults));
+    if (settings.reproducible) bytes += rounded(elements * sizeof(std::int64_t)) + rounded(sizeof(float));
+    return bytes;
+}
+
+void reserve_train_memory(const ModelConfig& config, const TrainSettings& settings, Backend& backend) {
+    const std::optional<MemorySize> memory = backend.memory();
+    if (!memory) return;
+    // What CUDA loads when kernels run first, and NCCL's buffers between GPUs.
+    constexpr std::size_t others = std::size_t{3} << 29;
+    const std::size_t available = memory->free > others ? memory->free - others : 0;
+    const auto needed = [&](std::int64_t batch_tokens) {
+        TrainSettings smaller = settings;
+        smaller.batch_tokens = batch_tokens;
+        return train_memory_bytes(config, smaller, backend.element_bytes());
+    };
+    const std::size_t bytes = needed(settings.batch_tokens);
+    const auto text = [](std::size_t n) { return format_bytes(static_cast<double>(n)); };
+    if (bytes > available) {
+        // The largest batch that fits, in steps of 256 tokens.
+        constexpr std::int64_t step = 256;
+        std::int64_t fits = 0, too_many = settings.batch_tokens / step + 1;
+        while (too_many - fits > 1) {
+            const std::int64_t middle = (fits + too_many) / 2;
+            (needed(middle * step) <= available ? fits : too_many) = middle;
+        }
+        const std::string advice =
+            fits > 0 && fits * step >= settings.sample.max_length
+                ? fmt::format("train.batch_tokens = {} fits", fits * step)
+                : fmt::format(
+                      "no batch of a sequence of data.max_length = {} tokens fits; take a GPU with more memory, or "
+                      "shorter sequences",
+                      settings.sample.max_length);
+        throw InputError(
+            fmt::format("train.batch_tokens = {} needs {} of GPU memory, {} more than the {} that are free: {}",
+                        settings.batch_tokens, text(bytes), text(bytes - available), text(available), advice));
+    }
+    log_information(fmt::format("GPU memory: {} taken for the run, of {} free; {} beside it for the kernels' own work",
+                                text(bytes), text(memory->free), text(backend.own_bytes())));
+    backend.reserve(bytes);
+}
+
+}  // namespace protalbert

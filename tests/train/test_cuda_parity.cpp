@@ -1,0 +1,108 @@
+// The tiny model trained by the CUDA backend, on a GPU or emulated, beside the CPU backend: losses, gradients and
+// steps. With several ranks the gradients are summed through the host's memory.
+
+#include <cmath>
+#include <cstdlib>
+
+#include "../foundation/mpi_main.hpp"
+#include "training_run.hpp"
+
+namespace protalbert {
+namespace {
+
+using namespace train_test;
+
+/// Heads of 32 features: attention runs on the tensor cores in bfloat16.
+ModelConfig parity_config() {
+    ModelConfig config = tiny_config();
+    config.hidden = 64;
+    config.heads = 2;
+    config.intermediate = 96;
+    config.embedding = 16;
+    return config;
+}
+
+/// Three in the emulation, which is slow; tests/gpu.sh asks for 20.
+int parity_steps() {
+    const char* const text = std::getenv("PROTALBERT_TEST_STEPS");
+    return text != nullptr ? std::atoi(text) : 3;
+}
+
+struct Trajectory {
+    std::vector<double> losses, norms;            ///< of each step, this rank's losses
+    std::vector<float> gradients, start, finish;  ///< of the first step; parameters before and after all
+};
+
+Trajectory train(const std::string& device, Precision precision, const std::string& corpus_file,
+                 const std::filesystem::path& folder, const Communicator& world) {
+    TrainSettings settings = tiny_settings(folder / "run");
+    settings.global_batch = 5;
+    settings.batch_tokens = 130;  // several micro-batches
+    TinyRun run(settings, parity_config(), corpus_file, world, device, precision);
+    set_parameters(run.state.model, initial_parameters(run.state.model.layout, run.state.model.config, 1));
+    StepWorkspace workspace = make_step_workspace(run.state.model, micro_batch_limits(settings), false, world);
+    const LoaderSettings loader{
+        .sample = settings.sample, .global_batch = settings.global_batch, .batch_tokens = settings.batch_tokens};
+    const int steps = parity_steps();
+    const std::vector<StepBatch> batches = BatchLoader::validation_batches(
+        run.corpus, static_cast<std::uint64_t>(steps * settings.global_batch), loader,
+        [](std::int64_t length) { return static_cast<double>(length); }, world);
+    Trajectory trajectory;
+    trajectory.start = get_parameters(run.state.model);
+    for (const StepBatch& batch : batches) {
+        const StepOutcome outcome = compute_gradients(run.state, batch, workspace);
+        trajectory.losses.push_back(outcome.losses.masked_loss + outcome.losses.sentence_loss);
+        trajectory.norms.push_back(outcome.gradient_norm);
+        if (trajectory.gradients.empty()) trajectory.gradients = download_array(run.state.gradients, run.state.model);
+        update_parameters(run.state, workspace, settings, 2e-3);
+    }
+    trajectory.finish = get_parameters(run.state.model);
+    return trajectory;
+}
+
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+    double sum = 0;
+    for (std::size_t i = 0; i < a.size(); ++i)
+        sum += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    return std::sqrt(sum);
+}
+
+double length(const std::vector<float>& a) { return distance(a, std::vector<float>(a.size(), 0.0F)); }
+
+/// Largest relative differences: of each loss and norm, of the first gradient, and of the way that the parameters went.
+struct Tolerances {
+    double loss, gradient, way;
+};
+
+void compare(Precision precision, const Tolerances& tolerances) {
+    const Communicator world = Communicator::world();
+    const std::filesystem::path folder = make_shared_folder("protalbert_cuda_parity");
+    const std::string file = (folder / "corpus.h5").string();
+    loader_test::write_corpus(file, loader_test::random_proteins(100), world);
+    const Trajectory want = train("cpu", Precision::float32, file, folder, world);
+    const Trajectory got = train("cuda", precision, file, folder, world);
+    ASSERT_EQ(got.losses.size(), want.losses.size());
+    for (std::size_t step = 0; step < want.losses.size(); ++step) {
+        EXPECT_NEAR(got.losses[step], want.losses[step], tolerances.loss * want.losses[step]) << "step " << step;
+        EXPECT_NEAR(got.norms[step], want.norms[step], tolerances.gradient * want.norms[step]) << "step " << step;
+    }
+    const double gradient = distance(got.gradients, want.gradients) / length(want.gradients);
+    const double way = distance(got.finish, want.finish) / distance(want.finish, want.start);
+    EXPECT_LE(gradient, tolerances.gradient);
+    EXPECT_LE(way, tolerances.way);
+    if (world.root())
+        std::printf("%zu steps: gradient differs by %.2e, the way of the parameters by %.2e\n", want.losses.size(),
+                    gradient, way);
+}
+
+/// Both are float32: they differ by the order of sums, a few 2^-24 each, and by what an optimiser makes of that where a
+/// gradient is close to zero.
+TEST(CudaParity, Float32) { compare(Precision::float32, {.loss = 1e-6, .gradient = 2e-6, .way = 1e-5}); }
+
+/// bfloat16 rounds each activation and weight by up to 2^-9 = 0.2 %, some fifty times on the way through three layers
+/// and back, which adds up to a few per cent of a gradient; the update divides each element by its size, so that small
+/// elements carry their errors in full.
+TEST(CudaParity, Bfloat16) { compare(Precision::bfloat16, {.loss = 5e-3, .gradient = 2e-2, .way = 0.1}); }
+
+}  // namespace
+}  // namespace protalbert
