@@ -22,7 +22,9 @@ constexpr int blocks_of_tile = static_cast<int>(attention_tile_rows) / rows_of_b
 /// Columns of a row that one lane sums: D / 32, rounded up.
 constexpr int most_columns = 8;
 
-__host__ __device__ constexpr int padded(int D) { return D + 1 + D % 2; }
+/// Groups of four columns, the last filled up with zeros, and floats from row to row.
+__host__ __device__ constexpr int fours(int D) { return (D + 3) / 4; }
+__host__ __device__ constexpr int padded(int D) { return 4 * (fours(D) | 1); }
 
 /// Floats of shared memory: own rows twice, a tile twice, weights of the warps' rows twice.
 __host__ __device__ constexpr int shared_floats(int D) {
@@ -42,12 +44,13 @@ __device__ __forceinline__ Task find_task(const AttentionTile* tiles, int A) {
             tile.first + static_cast<int>(part) * rows_of_block};
 }
 
-/// to [rows, D], padded, from rows `stride` apart; zeros from row `valid` on.
+/// to [rows, D], padded, from rows `stride` apart; zeros from row `valid` and from column D on.
 template <class T>
 __device__ void stage(Shared<float> to, const T* from, std::int64_t stride, int rows, int valid, int D) {
-    for (int i = static_cast<int>(threadIdx.x); i < rows * D; i += threads) {
-        const int row = i / D, column = i % D;
-        to[row * padded(D) + column] = row < valid ? to_float(from[row * stride + column]) : 0.0F;
+    const int columns = 4 * fours(D);
+    for (int i = static_cast<int>(threadIdx.x); i < rows * columns; i += threads) {
+        const int row = i / columns, column = i % columns;
+        to[row * padded(D) + column] = row < valid && column < D ? to_float(from[row * stride + column]) : 0.0F;
     }
 }
 
@@ -59,13 +62,16 @@ __device__ __forceinline__ void products(float (&dot)[rows_of_warp], Shared<floa
                                          int D) {
 #pragma unroll
     for (int r = 0; r < rows_of_warp; ++r) dot[r] = 0;
-    constexpr int part = 16;
-    for (int first = 0; first < D; first += part) {
+    constexpr int part = 4;  // groups of four
+    for (int first = 0; first < fours(D); first += part) {
         float sum[rows_of_warp] = {};
-        for (int d = first; d < min(first + part, D); ++d) {
-            const float other = tile[lane * padded(D) + d];
+        for (int i = first; i < min(first + part, fours(D)); ++i) {
+            const float4 other = (tile + lane * padded(D)).as<float4>()[i];
 #pragma unroll
-            for (int r = 0; r < rows_of_warp; ++r) sum[r] = fmaf(own[r * padded(D) + d], other, sum[r]);
+            for (int r = 0; r < rows_of_warp; ++r) {
+                const float4 x = (own + r * padded(D)).as<float4>()[i];
+                sum[r] = fmaf(x.x, other.x, fmaf(x.y, other.y, fmaf(x.z, other.z, fmaf(x.w, other.w, sum[r]))));
+            }
         }
 #pragma unroll
         for (int r = 0; r < rows_of_warp; ++r) dot[r] += sum[r];
@@ -80,10 +86,16 @@ __device__ __forceinline__ void add_products(float (&sum)[rows_of_warp][most_col
         const int column = lane + warp_threads * c;
         if (column >= D) break;
         float part[rows_of_warp] = {};
-        for (int j = 0; j < rows; ++j) {
-            const float other = tile[j * padded(D) + column];
+        // The tile's rows behind the last are zeros, like their weights.
+        for (int j = 0; j < rows; j += 4) {
+            float other[4];
 #pragma unroll
-            for (int r = 0; r < rows_of_warp; ++r) part[r] = fmaf(weights[r * warp_threads + j], other, part[r]);
+            for (int i = 0; i < 4; ++i) other[i] = tile[(j + i) * padded(D) + column];
+#pragma unroll
+            for (int r = 0; r < rows_of_warp; ++r) {
+                const float4 w = (weights + (r * warp_threads + j)).as<float4>()[0];
+                part[r] = fmaf(w.x, other[0], fmaf(w.y, other[1], fmaf(w.z, other[2], fmaf(w.w, other[3], part[r]))));
+            }
         }
 #pragma unroll
         for (int r = 0; r < rows_of_warp; ++r) sum[r][c] += part[r];
@@ -100,7 +112,7 @@ __device__ __forceinline__ void store(T* to, const float (&sum)[most_columns], f
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 2)
     simple_forward_kernel(T* __restrict__ out, float* __restrict__ logsumexp, const T* __restrict__ qkv,
                           const AttentionTile* __restrict__ tiles, std::int64_t tokens, int A, int D, float scale) {
     const Task task = find_task(tiles, A);
@@ -157,7 +169,7 @@ __global__ void __launch_bounds__(threads)
 
 /// The gradients of q (own rows are queries, tiles hold keys), or of k and v (own rows are keys, tiles hold queries).
 template <class T, bool of_keys>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 2)
     simple_backward_kernel(T* __restrict__ dqkv, const float* __restrict__ delta, const T* __restrict__ dout,
                            const T* __restrict__ qkv, const float* __restrict__ logsumexp,
                            const AttentionTile* __restrict__ tiles, std::int64_t tokens, int A, int D, float scale) {

@@ -148,13 +148,16 @@ bool in_device_memory(const void* memory, std::size_t bytes) {
 
 std::string damaged_guards() {
     for (const auto& [begin, allocation] : allocations()) {
-        const std::byte* const first = allocation.mapping + page_bytes();
-        const std::byte* const last = allocation.mapping + allocation.mapped_bytes - page_bytes();
-        for (const std::byte* byte = first; byte < last; ++byte) {
+        std::byte* const first = allocation.mapping + page_bytes();
+        std::byte* const last = allocation.mapping + allocation.mapped_bytes - page_bytes();
+        for (std::byte* byte = first; byte < last; ++byte) {
             if (byte == begin) byte += allocation.bytes;
-            if (byte < last && *byte != std::byte{guard_byte}) {
-                return "a kernel wrote out of bounds: " + describe(byte);
-            }
+            if (byte == last || *byte == std::byte{guard_byte}) continue;
+            // Said once, not of every launch that follows.
+            std::memset(first, guard_byte, static_cast<std::size_t>(begin - first));
+            std::byte* const end = begin + allocation.bytes;
+            std::memset(end, guard_byte, static_cast<std::size_t>(last - end));
+            return "a kernel wrote out of bounds: " + describe(byte);
         }
     }
     return {};

@@ -13,9 +13,42 @@ constexpr std::uint32_t most_bytes = 227 << 10;
 /// Static arrays: what every GPU grants without being asked.
 constexpr std::uint32_t most_static_bytes = 48 << 10;
 
-bool ordered(std::uint32_t at_block, std::uint32_t at_warp, int other) {
-    if (at_block < block_epoch) return true;
-    return other / warp_size == this_thread().warp && at_warp < this_thread().warp_epoch;
+// A stamp is one number, so that the frequent question "was this before the last barrier?" is one comparison. From the
+// highest bit: copying (1), barriers of the block that came before, and one (24), barriers of the warp (24), several
+// warps (1), several lanes (1), thread (10; of several lanes, the first of the warp).
+constexpr std::uint64_t copying = std::uint64_t{1} << 63;
+constexpr int block_shift = 39, warp_shift = 15;
+constexpr std::uint64_t epoch_mask = (1U << 24) - 1;
+constexpr std::uint64_t several_warps = 1U << 14, several_lanes = 1U << 13, thread_mask = (1U << 10) - 1;
+
+std::uint64_t block_stamp() { return std::uint64_t{block_epoch + 1} << block_shift; }
+std::uint64_t stamp() {
+    const Thread& self = this_thread();
+    return block_stamp() | std::uint64_t{self.warp_epoch} << warp_shift | static_cast<std::uint64_t>(self.number);
+}
+/// Of some lanes of this thread's warp.
+std::uint64_t warp_stamp() { return (stamp() & ~std::uint64_t{warp_size - 1}) | several_lanes; }
+
+int thread_of(std::uint64_t stamp) { return static_cast<int>(stamp & thread_mask); }
+bool of_this_warp(std::uint64_t stamp) { return thread_of(stamp) / warp_size == this_thread().warp; }
+/// Whether a barrier of the block or, within one warp, __syncwarp came between the stamp and this thread.
+bool ordered(std::uint64_t stamp) {
+    if (stamp < block_stamp()) return true;
+    return (stamp & several_warps) == 0 && of_this_warp(stamp) &&
+           (stamp >> warp_shift & epoch_mask) < this_thread().warp_epoch;
+}
+
+/// The stamp of all reads when this thread, or its warp, reads too.
+std::uint64_t with_read(std::uint64_t before, bool by_warp) {
+    const std::uint64_t now = by_warp ? warp_stamp() : stamp();
+    if (before == 0 || ordered(before) || before == now) return now;
+    return of_this_warp(before) && (before & several_warps) == 0 ? warp_stamp() : block_stamp() | several_warps;
+}
+
+std::string reader_of(std::uint64_t read) {
+    if ((read & several_warps) != 0) return "several warps read";
+    if ((read & several_lanes) != 0) return "warp " + std::to_string(thread_of(read) / warp_size) + " reads";
+    return "thread " + std::to_string(thread_of(read)) + " reads";
 }
 
 }  // namespace
@@ -58,80 +91,69 @@ std::string SharedMemory::name_of(std::uint32_t address) const {
     return "dynamic shared memory at byte " + std::to_string(address);
 }
 
-void SharedMemory::check_bounds(const char* what, std::uint32_t address, std::uint32_t bytes, std::uint32_t begin,
-                                std::uint32_t end) const {
+void SharedMemory::fail_bounds(const char* what, std::uint32_t address, std::uint32_t bytes, std::uint32_t begin,
+                               std::uint32_t end) const {
     if (address % bytes != 0 && address % 16 != 0) {
         fail(std::string(what) + " of " + std::to_string(bytes) + " bytes is not aligned: " + name_of(address));
     }
-    if (address >= begin && address < end && bytes <= end - address) return;
-    fail(std::string(what) + " out of bounds: byte " +
-         std::to_string(static_cast<std::int64_t>(static_cast<std::int32_t>(address - begin))) + " of the " +
-         std::to_string(end - begin) + " that begin at " + name_of(begin));
+    fail(std::string(what) + " out of bounds: byte " + std::to_string(static_cast<std::int32_t>(address - begin)) +
+         " of the " + std::to_string(end - begin) + " that begin at " + name_of(begin));
 }
 
-void SharedMemory::check_read(const Piece& piece, std::uint32_t address, bool by_warp) const {
-    if (piece.state == Piece::unwritten) fail("reads what nobody wrote: " + name_of(address));
-    if (piece.state == Piece::copying) {
-        fail("reads what a cp.async of thread " + std::to_string(piece.writer) +
+inline void SharedMemory::check_bounds(const char* what, std::uint32_t address, std::uint32_t bytes,
+                                       std::uint32_t begin, std::uint32_t end) const {
+    const bool aligned = address % bytes == 0 || address % 16 == 0;
+    if (!aligned || address < begin || address >= end || bytes > end - address) {
+        fail_bounds(what, address, bytes, begin, end);
+    }
+}
+
+void SharedMemory::check_read(std::uint64_t written, std::uint32_t address, bool by_warp) const {
+    if (written == 0) fail("reads what nobody wrote: " + name_of(address));
+    if ((written & copying) != 0) {
+        fail("reads what a cp.async of thread " + std::to_string(thread_of(written)) +
              " may still be writing (not waited for): " + name_of(address));
     }
-    if (piece.written_at_block < block_epoch || (piece.writer == this_thread().number && !by_warp)) return;
-    if (ordered(piece.written_at_block, piece.written_at_warp, piece.writer)) return;
-    fail("reads what thread " + std::to_string(piece.writer) +
+    if ((thread_of(written) == this_thread().number && !by_warp) || ordered(written)) return;
+    fail("reads what thread " + std::to_string(thread_of(written)) +
          " wrote, and no barrier between them: " + name_of(address));
 }
 
 void SharedMemory::check_write(const Piece& piece, std::uint32_t address) const {
-    const Thread& self = this_thread();
-    if (piece.state == Piece::copying) {
-        fail("writes where a cp.async of thread " + std::to_string(piece.writer) +
+    const int self = this_thread().number;
+    if ((piece.written & copying) != 0) {
+        fail("writes where a cp.async of thread " + std::to_string(thread_of(piece.written)) +
              " may still be writing (not waited for): " + name_of(address));
     }
-    if (piece.state == Piece::written && piece.writer != self.number &&
-        !ordered(piece.written_at_block, piece.written_at_warp, piece.writer)) {
-        fail("writes over what thread " + std::to_string(piece.writer) +
+    if (thread_of(piece.written) != self && !ordered(piece.written)) {
+        fail("writes over what thread " + std::to_string(thread_of(piece.written)) +
              " wrote, and no barrier between them: " + name_of(address));
     }
-    if (piece.reader < 0 || piece.read_at_block < block_epoch) return;
-    const bool alone = piece.reader == self.number && !piece.read_by_many;
-    if (!piece.read_by_many_warps && (alone || ordered(piece.read_at_block, piece.read_at_warp, piece.reader))) return;
-    fail("writes over what thread " + std::to_string(piece.reader) +
-         " reads, and no barrier between them: " + name_of(address));
+    const bool alone = thread_of(piece.read) == self && (piece.read & (several_lanes | several_warps)) == 0;
+    if (alone || ordered(piece.read)) return;
+    fail("writes over what " + reader_of(piece.read) + ", and no barrier between them: " + name_of(address));
 }
 
-void SharedMemory::note_read(Piece& piece, bool by_warp) const {
-    const Thread& self = this_thread();
-    if (piece.read_at_block == block_epoch && piece.reader >= 0) {
-        // Nothing new: a write is an error already, or this thread, or its warp, is noted.
-        if (piece.read_by_many_warps) return;
-        const bool noted =
-            piece.read_by_many ? piece.reader / warp_size == self.warp : piece.reader == self.number && !by_warp;
-        if (noted && piece.read_at_warp == self.warp_epoch) return;
+const std::byte* SharedMemory::read_pieces(std::uint32_t address, std::uint32_t bytes, bool by_warp) {
+    // All but the first accesses behind a barrier find that nothing changes.
+    const std::uint64_t this_block = block_stamp(), now = by_warp ? warp_stamp() : stamp(), warp = warp_stamp();
+    const std::uint64_t all = this_block | several_warps;
+    for (std::uint32_t byte = address; byte < address + bytes; byte += piece_bytes) {
+        Piece& piece = pieces_[byte / piece_bytes];
+        if (piece.written - 1 >= this_block - 1) check_read(piece.written, byte, by_warp);
+        if (piece.read != now && piece.read != warp && piece.read != all) piece.read = with_read(piece.read, by_warp);
     }
-    if (piece.reader < 0 || piece.read_at_block < block_epoch) {
-        piece.read_by_many = piece.read_by_many_warps = false;
-        piece.reader = -1;
-    } else if (piece.reader / warp_size != self.warp) {
-        piece.read_by_many_warps = true;
-    } else if (piece.read_at_warp < self.warp_epoch) {
-        piece.read_by_many = false;
-        piece.reader = -1;
-    }
-    if (by_warp || (piece.reader >= 0 && piece.reader != self.number)) piece.read_by_many = true;
-    piece.reader = static_cast<std::int16_t>(self.number);
-    piece.read_at_block = block_epoch;
-    piece.read_at_warp = self.warp_epoch;
+    return bytes_.data() + address;
 }
 
 const std::byte* SharedMemory::read(std::uint32_t address, std::uint32_t bytes, std::uint32_t begin,
                                     std::uint32_t end) {
     check_bounds("read", address, bytes, begin, end);
-    for (std::uint32_t byte = address; byte < address + bytes; byte += piece_bytes) {
-        Piece& piece = pieces_[byte / piece_bytes];
-        check_read(piece, byte, false);
-        note_read(piece, false);
-    }
-    return bytes_.data() + address;
+    return read_pieces(address, bytes, false);
+}
+
+const std::byte* SharedMemory::read_by_warp(std::uint32_t address, std::uint32_t bytes) {
+    return read_pieces(address, bytes, true);
 }
 
 std::byte* SharedMemory::write(std::uint32_t address, std::uint32_t bytes, std::uint32_t begin, std::uint32_t end) {
@@ -139,19 +161,7 @@ std::byte* SharedMemory::write(std::uint32_t address, std::uint32_t bytes, std::
     for (std::uint32_t byte = address; byte < address + bytes; byte += piece_bytes) {
         Piece& piece = pieces_[byte / piece_bytes];
         check_write(piece, byte);
-        piece.state = Piece::written;
-        piece.writer = static_cast<std::int16_t>(this_thread().number);
-        piece.written_at_block = block_epoch;
-        piece.written_at_warp = this_thread().warp_epoch;
-    }
-    return bytes_.data() + address;
-}
-
-const std::byte* SharedMemory::read_by_warp(std::uint32_t address, std::uint32_t bytes) {
-    for (std::uint32_t byte = address; byte < address + bytes; byte += piece_bytes) {
-        Piece& piece = pieces_[byte / piece_bytes];
-        check_read(piece, byte, true);
-        note_read(piece, true);
+        piece.written = stamp();
     }
     return bytes_.data() + address;
 }
@@ -161,8 +171,7 @@ void SharedMemory::start_copy(std::uint32_t address, std::uint32_t bytes, std::u
     for (std::uint32_t byte = address; byte < address + bytes; byte += piece_bytes) {
         Piece& piece = pieces_[byte / piece_bytes];
         check_write(piece, byte);
-        piece.state = Piece::copying;
-        piece.writer = static_cast<std::int16_t>(this_thread().number);
+        piece.written = stamp() | copying;
     }
 }
 
@@ -170,10 +179,7 @@ void SharedMemory::finish_copy(const void* from, std::uint32_t address, std::uin
     std::memset(bytes_.data() + address, 0, bytes);
     if (valid > 0) std::memcpy(bytes_.data() + address, from, valid);
     for (std::uint32_t byte = address; byte < address + bytes; byte += piece_bytes) {
-        Piece& piece = pieces_[byte / piece_bytes];
-        piece.state = Piece::written;
-        piece.written_at_block = block_epoch;
-        piece.written_at_warp = this_thread().warp_epoch;
+        pieces_[byte / piece_bytes].written = stamp();
     }
 }
 

@@ -29,14 +29,10 @@ class SharedMemory {
     void finish_copy(const void* from, std::uint32_t address, std::uint32_t bytes, std::uint32_t valid);
 
   private:
-    /// What is tracked together: two bytes, the smallest element.
+    /// What is tracked together: two bytes, the smallest element. Each number is a stamp (shared_memory.cpp) of the
+    /// last write, and of the reads since the last barrier; 0: none.
     struct Piece {
-        enum State : std::uint8_t { unwritten, written, copying } state = unwritten;
-        bool read_by_many = false;        ///< by several threads of one warp, or ...
-        bool read_by_many_warps = false;  ///< ... of several
-        std::int16_t writer = -1, reader = -1;
-        std::uint32_t written_at_block = 0, written_at_warp = 0;  ///< epochs of the barriers
-        std::uint32_t read_at_block = 0, read_at_warp = 0;
+        std::uint64_t written = 0, read = 0;
     };
     struct Array {
         const void* key;
@@ -46,9 +42,11 @@ class SharedMemory {
 
     void check_bounds(const char* what, std::uint32_t address, std::uint32_t bytes, std::uint32_t begin,
                       std::uint32_t end) const;
-    void check_read(const Piece& piece, std::uint32_t address, bool by_warp) const;
+    [[noreturn]] void fail_bounds(const char* what, std::uint32_t address, std::uint32_t bytes, std::uint32_t begin,
+                                  std::uint32_t end) const;
+    const std::byte* read_pieces(std::uint32_t address, std::uint32_t bytes, bool by_warp);
+    void check_read(std::uint64_t written, std::uint32_t address, bool by_warp) const;
     void check_write(const Piece& piece, std::uint32_t address) const;
-    void note_read(Piece& piece, bool by_warp) const;
     std::string name_of(std::uint32_t address) const;
 
     std::vector<std::byte> bytes_;

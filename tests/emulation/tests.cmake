@@ -7,7 +7,9 @@ target_include_directories(cuda_emulation BEFORE PUBLIC ${CMAKE_CURRENT_SOURCE_D
 # A host compiler knows no #pragma unroll.
 target_compile_options(cuda_emulation PUBLIC -Wno-unknown-pragmas)
 target_link_libraries(cuda_emulation PUBLIC base_part)
-protalbert_test(emulation emulation LIBRARIES cuda_emulation GTest::gtest_main)
+foreach(name emulation emulated_instructions)
+  protalbert_test(emulation ${name} LIBRARIES cuda_emulation GTest::gmock GTest::gtest_main)
+endforeach()
 
 # The whole CUDA backend as device "cuda" of the tests that link these objects: they define what kernels/cuda/absent.cpp
 # would stand in for. A build with CUDA runs the same tests on its GPU.
