@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "base/error.hpp"
+#include "embed/output.hpp"
 #include "io/stored_tensor.hpp"
 #include "probe/pieces.hpp"
 
@@ -15,22 +17,32 @@ namespace {
 
 constexpr std::int64_t newest_embeddings = 1;
 
-/// The rows of each protein's vectors: ranges that follow one another.
-using StoredRows = std::vector<std::vector<Rows>>;
+/// Where a labelled protein's vectors are.
+struct StoredProtein {
+    std::string id;
+    std::uint64_t number;  ///< in the file
+    Rows rows;
+    std::optional<std::uint32_t> checksum;  ///< of these rows, where the file has it
+};
 
 /// Finds the labelled proteins in an embeddings file by id.
-StoredRows match_proteins(const Hdf5File& file, const LabelledProteins& proteins) {
+std::vector<StoredProtein> match_proteins(const Hdf5File& file, const LabelledProteins& proteins) {
     const std::vector<std::string> ids = file.read_strings("/ids");
     std::vector<std::uint64_t> lengths(ids.size()), offsets(ids.size() + 1);
     file.read("/lengths", lengths.data(), {0, lengths.size()});
     file.read("/offsets", offsets.data(), {0, offsets.size()});
     std::vector<std::uint8_t> status(ids.size());
     file.read("/status", status.data(), {0, status.size()});
+    std::vector<std::uint32_t> checksums;  // [N, 3]: residues, mean, cls
+    if (file.exists("/checksums")) {
+        checksums.resize(3 * ids.size());
+        file.read("/checksums", checksums.data(), {0, ids.size()});
+    }
 
     std::vector<std::uint64_t> order(ids.size());
     std::iota(order.begin(), order.end(), std::uint64_t{0});
     std::sort(order.begin(), order.end(), [&](std::uint64_t a, std::uint64_t b) { return ids[a] < ids[b]; });
-    StoredRows rows;
+    std::vector<StoredProtein> found;
     for (std::size_t i = 0; i < proteins.count(); ++i) {
         const std::string& id = proteins.ids[i];
         const auto begin =
@@ -56,9 +68,10 @@ StoredRows match_proteins(const Hdf5File& file, const LabelledProteins& proteins
             throw InputError(fmt::format("protein {} has {} residues in {}, but {} in {}; they must be of the same one",
                                          id, lengths[row], file.path(), proteins.lengths[i], proteins.file));
         const bool residues = proteins.task == Task::secondary_structure;
-        rows.push_back({residues ? Rows{offsets[row], lengths[row]} : Rows{row, 1}});
+        found.push_back({id, row, residues ? Rows{offsets[row], lengths[row]} : Rows{row, 1}, std::nullopt});
+        if (!checksums.empty()) found.back().checksum = checksums[3 * row + (residues ? 0 : 1)];
     }
-    return rows;
+    return found;
 }
 
 /// A flat file of protalbert_embed.
@@ -79,15 +92,19 @@ Features describe(const Hdf5File& file, const std::string& dataset) {
     return features;
 }
 
-/// Reads rows of a dataset of float16 or float32 as float32.
-std::function<void(Rows rows, float* values)> row_reader(const std::shared_ptr<Hdf5File>& file,
-                                                         const std::string& dataset) {
-    if (file->element(dataset) != Element::float16)
-        return [file, dataset](Rows rows, float* values) { file->read_independent(dataset, values, rows); };
-    return [file, dataset, D = file->shape(dataset).at(1)](Rows rows, float* values) {
-        std::vector<std::uint16_t> stored(rows.count * D);
-        file->read_independent(dataset, stored.data(), rows);
-        std::transform(stored.begin(), stored.end(), values, from_float16);
+/// What a reader compares with the checksum of what it has read: bytes as they are in the file.
+using CheckBytes = std::function<void(const void* data, std::size_t bytes)>;
+
+/// Reads rows of a dataset of float16 or float32 as float32; `check` may be null.
+using RowReader = std::function<void(Rows rows, float* values, const CheckBytes& check)>;
+RowReader row_reader(const std::shared_ptr<Hdf5File>& file, const std::string& dataset) {
+    const bool half = file->element(dataset) == Element::float16;
+    return [file, dataset, half, D = file->shape(dataset).at(1)](Rows rows, float* values, const CheckBytes& check) {
+        std::vector<std::uint16_t> stored(half ? rows.count * D : 0);
+        void* const data = half ? static_cast<void*>(stored.data()) : values;
+        file->read_independent(dataset, data, rows);
+        if (check) check(data, rows.count * D * (half ? sizeof(std::uint16_t) : sizeof(float)));
+        if (half) std::transform(stored.begin(), stored.end(), values, from_float16);
     };
 }
 
@@ -103,12 +120,14 @@ Features embedding_features(const std::string& path, const LabelledProteins& pro
                                      residues ? "--residues float16 or float32" : "--pool mean"));
     Features features = describe(*file, dataset);
     features.description = fmt::format("{} of {}", residues ? "residue vectors" : "mean vectors", path);
-    features.read = [rows = match_proteins(*file, proteins), read = row_reader(file, dataset), D = features.count](
+    features.read = [path, dataset, proteins = match_proteins(*file, proteins), read = row_reader(file, dataset)](
                         std::uint32_t protein, float* values) {
-        for (const Rows& range : rows[protein]) {
-            read(range, values);
-            values += static_cast<std::int64_t>(range.count) * D;
-        }
+        const StoredProtein& stored = proteins[protein];
+        read(stored.rows, values, [&](const void* data, std::size_t bytes) {
+            if (stored.checksum && vector_checksum(stored.number, data, bytes) != *stored.checksum)
+                throw InputError(fmt::format("{} is damaged: the checksum of {} of protein {} is wrong; embed again",
+                                             path, dataset, stored.id));
+        });
     };
     return features;
 }
@@ -116,7 +135,7 @@ Features embedding_features(const std::string& path, const LabelledProteins& pro
 Features piece_features(const std::string& path, std::uint64_t piece_length, const LabelledProteins& proteins,
                         const Communicator& communicator) {
     const auto file = open_embeddings(path, communicator);
-    StoredRows rows;
+    std::vector<std::vector<Rows>> rows;  // of each protein, ranges that follow one another
     std::uint64_t row = 0;
     for (const std::uint64_t length : proteins.lengths) {
         std::vector<Rows>& ranges = rows.emplace_back();
@@ -135,12 +154,12 @@ Features piece_features(const std::string& path, std::uint64_t piece_length, con
         std::uint64_t residues = 0;
         for (const Rows& range : rows[protein]) {
             if (!pooled) {
-                read(range, values);
+                read(range, values, {});
                 values += static_cast<std::int64_t>(range.count) * D;
                 continue;
             }
             vectors.resize(range.count * sums.size());
-            read(range, vectors.data());
+            read(range, vectors.data(), {});
             for (std::size_t i = 0; i < vectors.size(); ++i) sums[i % sums.size()] += static_cast<double>(vectors[i]);
             residues += range.count;
         }

@@ -23,7 +23,7 @@ struct Features {
 
 /// Vectors of residues or proteins (by the task) from a flat file of protalbert_embed, matched by id. Nothing but ids,
 /// offsets and the rows asked for is in memory. Collective. Throws InputError naming what does not fit: a protein that
-/// is missing, was not embedded or has another length.
+/// is missing, was not embedded or has another length; reading throws it for vectors that do not fit their checksum.
 Features embedding_features(const std::string& path, const LabelledProteins& proteins,
                             const Communicator& communicator);
 
