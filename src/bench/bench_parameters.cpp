@@ -181,7 +181,8 @@ std::int64_t print_training(const Options& options, nlohmann::json& report) {
 void run(const Options& options, BenchRun& bench) {
     if (!bench.communicator.root()) return;
     if (!options.deck.empty()) {
-        bench.figure = {"parameters", print_training(options, bench.report), "parameters of " + options.deck};
+        bench.figure = {"parameters", static_cast<double>(print_training(options, bench.report)),
+                        "parameters of " + options.deck};
     } else {
         const std::string name = options.preset.empty() ? "prot_albert" : options.preset;
         ModelConfig config = preset(name);
@@ -193,7 +194,7 @@ void run(const Options& options, BenchRun& bench) {
         } else {
             print_tensors(name, config, bench.report);
         }
-        bench.figure = {"parameters", make_parameter_layout(config).size, "parameters of " + name};
+        bench.figure = {"parameters", static_cast<double>(make_parameter_layout(config).size), "parameters of " + name};
     }
     std::fflush(stdout);
 }
