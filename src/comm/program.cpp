@@ -15,6 +15,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "comm/launcher_guard.hpp"
 
 namespace protalbert {
 
@@ -164,6 +165,7 @@ int run_body(const std::function<int(const Communicator&)>& body, int thread_lev
 }  // namespace
 
 int run_program(int argc, char** argv, const std::function<int(const Communicator&)>& body) {
+    guard_launcher();
     int thread_level = MPI_THREAD_SINGLE;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &thread_level);
     int exit_code = exit_failure;

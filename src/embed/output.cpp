@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <unordered_set>
 
@@ -32,7 +33,7 @@ constexpr std::uint64_t pooled_bytes = sizeof(float);
 struct Footer {
     std::uint64_t table;  ///< byte position of the progress: the seal's end
     std::uint64_t batches, proteins;
-    std::uint64_t residues, mean, cls;
+    std::uint64_t residues, mean, cls, checksums;
     std::uint64_t positions_hash;  ///< XXH3 of the positions
     std::uint64_t hash;            ///< XXH3 of the numbers above
     char magic[16];
@@ -104,6 +105,7 @@ std::vector<ByteRange> vector_ranges(const OutputFile& output, const VectorChoic
         add(output.residues, sizes.residues * residue_row);
         if (choice.mean) add(output.mean, sizes.proteins * pooled_row);
         if (choice.cls) add(output.cls, sizes.proteins * pooled_row);
+        add(output.checksums, sizes.proteins * sizeof(std::uint32_t));
         return ranges;
     }
     for (std::size_t i = 0; i < output.proteins.size(); ++i)
@@ -111,7 +113,7 @@ std::vector<ByteRange> vector_ranges(const OutputFile& output, const VectorChoic
     return ranges;
 }
 
-/// NaN for the pooled vectors of proteins without any.
+/// NaN for the pooled vectors of proteins without any, and their checksums.
 void write_missing_vectors(const OutputFile& output, const VectorChoice& choice, const OutputSizes& sizes,
                            const std::vector<ProteinRun>& runs) {
     const std::vector<float> nan(sizes.hidden, std::numeric_limits<float>::quiet_NaN());
@@ -124,6 +126,9 @@ void write_missing_vectors(const OutputFile& output, const VectorChoice& choice,
             if (choice.layout == Layout::flat) {
                 if (choice.mean) file.write(nan.data(), row_bytes, output.mean + protein * row_bytes);
                 if (choice.cls) file.write(nan.data(), row_bytes, output.cls + protein * row_bytes);
+                const auto pooled = [&](bool chosen) { return std::span(nan).first(chosen ? nan.size() : 0); };
+                const std::uint32_t checksum = vectors_checksum(protein, {}, pooled(choice.mean), pooled(choice.cls));
+                file.write(&checksum, sizeof checksum, output.checksums + protein * sizeof checksum);
             } else if (choice.residues == ResidueVectors::none) {
                 file.write(nan.data(), row_bytes, output.proteins[protein]);
             }
@@ -182,12 +187,14 @@ void create_flat(Hdf5File& file, OutputFile& output, const VectorChoice& choice,
     file.create_dataset("/lengths", Element::uint64, {N});
     file.create_dataset("/offsets", Element::uint64, {N + 1});
     file.create_dataset("/status", Element::uint8, {N});
+    file.create_dataset("/checksums", Element::uint32, {N});
     if (choice.mean) file.create_dataset("/mean", Element::float32, {N, H});
     if (choice.cls) file.create_dataset("/cls", Element::float32, {N, H});
     if (choice.residues != ResidueVectors::none)
         file.create_dataset("/residues",
                             choice.residues == ResidueVectors::float16 ? Element::float16 : Element::float32,
                             {sizes.residues, H});
+    if (N > 0) output.checksums = file.file_offset("/checksums");
     if (choice.mean) output.mean = file.file_offset("/mean");
     if (choice.cls) output.cls = file.file_offset("/cls");
     if (choice.residues != ResidueVectors::none && sizes.residues > 0) output.residues = file.file_offset("/residues");
@@ -242,6 +249,17 @@ ProgressEntry progress_entry(std::uint64_t batch, std::uint64_t value) {
     return {value, XXH3_64bits_withSeed(&value, sizeof value, batch)};
 }
 
+std::uint32_t vectors_checksum(std::uint64_t protein, std::span<const std::byte> residues, std::span<const float> mean,
+                               std::span<const float> cls) {
+    const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
+    PROTALBERT_CHECK(state != nullptr, "there is no memory for a checksum's state");
+    XXH3_64bits_reset_withSeed(state.get(), protein);
+    XXH3_64bits_update(state.get(), residues.data(), residues.size_bytes());
+    XXH3_64bits_update(state.get(), mean.data(), mean.size_bytes());
+    XXH3_64bits_update(state.get(), cls.data(), cls.size_bytes());
+    return static_cast<std::uint32_t>(XXH3_64bits_digest(state.get()));
+}
+
 std::uint64_t VectorChoice::residue_bytes() const {
     if (residues == ResidueVectors::none) return 0;
     return residues == ResidueVectors::float16 ? 2 : 4;
@@ -253,9 +271,10 @@ std::uint64_t output_bytes(const VectorChoice& choice, const OutputSizes& sizes)
         sizes.hidden * (sizes.residues * choice.residue_bytes() + sizes.proteins * pooled * pooled_bytes);
     // A dataset's entry in a group's tree and its header with an attribute: about 700 bytes measured with HDF5 1.10.
     constexpr std::uint64_t dataset_bytes = 700;
-    const std::uint64_t tables = choice.layout == Layout::flat
-                                     ? sizes.proteins * (sizes.longest_id + 2 * sizeof(std::uint64_t) + 1)
-                                     : sizes.proteins * (dataset_bytes + sizeof(std::uint64_t));
+    const std::uint64_t tables =
+        choice.layout == Layout::flat
+            ? sizes.proteins * (sizes.longest_id + 2 * sizeof(std::uint64_t) + 1 + sizeof(std::uint32_t))
+            : sizes.proteins * (dataset_bytes + sizeof(std::uint64_t));
     return vectors + tables + sizes.batches * sizeof(ProgressEntry);
 }
 
@@ -382,6 +401,7 @@ OutputFile create_output(const std::string& path, const VectorChoice& choice, co
                       output.residues,
                       output.mean,
                       output.cls,
+                      output.checksums,
                       positions_hash(output.proteins),
                       0,
                       {}};
@@ -440,6 +460,7 @@ OutputFile continue_output(const std::string& path, const OutputSizes& sizes, co
     output.residues = footer.residues;
     output.mean = footer.mean;
     output.cls = footer.cls;
+    output.checksums = footer.checksums;
     return output;
 }
 

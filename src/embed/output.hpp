@@ -4,7 +4,9 @@
 // job killed at any moment leaves a readable file. Until the end it is called OUTPUT.part and carries, behind HDF5's
 // last byte, a table of finished batches; a second call with the same command goes on from it.
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -61,6 +63,7 @@ struct OutputFile {
     std::uint64_t residues = 0;           ///< flat: [rows, H]
     std::uint64_t mean = 0;               ///< flat: float32 [N, H]
     std::uint64_t cls = 0;                ///< flat: float32 [N, H]
+    std::uint64_t checksums = 0;          ///< flat: uint32 [N]
     std::vector<std::uint64_t> proteins;  ///< per protein: each one's dataset [N]
     std::vector<std::uint64_t> done;      ///< [B] values of the progress as they were when opened
 };
@@ -71,6 +74,11 @@ struct ProgressEntry {
     std::uint64_t check = 0;  ///< XXH3 of the value, seeded with the batch's number
 };
 ProgressEntry progress_entry(std::uint64_t batch, std::uint64_t value);
+
+/// A protein's entry in /checksums of the flat layout: the low half of XXH3 (64 bits), seeded with the protein's
+/// number, of the bytes of its /residues, /mean and /cls, as far as they are in the file, one after another.
+std::uint32_t vectors_checksum(std::uint64_t protein, std::span<const std::byte> residues, std::span<const float> mean,
+                               std::span<const float> cls);
 
 enum class OutputState { fresh, interrupted, finished };
 

@@ -118,6 +118,15 @@ void VectorWriter::write(const BatchVectors& vectors) {
             file_.write(&vectors.mean[s * hidden_], pooled_row, flat ? mean_row : output_.proteins[item.protein]);
         if (pooled && choice_.cls)
             file_.write(&vectors.cls[s * hidden_], pooled_row, flat ? cls_row : output_.proteins[item.protein]);
+        if (flat) {
+            const auto pooled_vector = [&](const std::vector<float>& all, bool chosen) {
+                return chosen ? std::span(all).subspan(s * hidden_, hidden_) : std::span<const float>();
+            };
+            const std::uint32_t checksum = vectors_checksum(
+                item.protein, std::span(vectors.residues).subspan(row * residue_row, item.length * residue_row),
+                pooled_vector(vectors.mean, choice_.mean), pooled_vector(vectors.cls, choice_.cls));
+            file_.write(&checksum, sizeof checksum, output_.checksums + item.protein * sizeof checksum);
+        }
         row += item.length;
     }
     if (choice_.residues == ResidueVectors::float16)

@@ -17,8 +17,8 @@ TEST(InputPlan, SharesPlainBytesOutAndKeepsGzipWhole) {
     std::string protein = ">a\n" + std::string(997, 'A') + "\n";
     std::string large;
     for (int i = 0; i < 40; ++i) large += protein;
-    const std::vector<std::string> inputs = {folder.write("one", large), folder.append_gzip("two.gz", large),
-                                             folder.write("three", protein), folder.append_gzip("four.gz", protein),
+    const std::vector<std::string> inputs = {folder.write("one", large), append_gzip(folder, "two.gz", large),
+                                             folder.write("three", protein), append_gzip(folder, "four.gz", protein),
                                              folder.write("five", large + large)};
     std::uint64_t plain = 3 * large.size() + protein.size();
     for (const int ranks : {1, 2, 3, 7, 64}) {
@@ -60,7 +60,7 @@ TEST(InputPlan, GivesRanksWithGzipFewerPlainBytes) {
     std::string random;
     for (std::uint32_t i = 0, x = 1; i < 100000; ++i, x = x * 1664525 + 1013904223)
         random += "ACDEFGHIKLMNPQRSTVWY"[x >> 24 & 15];
-    const std::vector<std::string> inputs = {folder.append_gzip("g.gz", ">a\n" + random),
+    const std::vector<std::string> inputs = {append_gzip(folder, "g.gz", ">a\n" + random),
                                              folder.write("p", ">a\n" + random)};
     const auto plan = plan_input(inputs, InputFormat::automatic, 3);
     for (const InputPart& part : plan[0]) EXPECT_TRUE(part.gzip);
@@ -94,7 +94,7 @@ TEST(InputPlan, RefusesWhatCannotBeRead) {
     EXPECT_MESSAGE(refused({folder.path("").string()}), "folder");
     EXPECT_MESSAGE(refused({folder.write("empty", "")}), "empty holds no sequences");
     EXPECT_MESSAGE(refused({folder.write("blank", "\n \r\n")}), "holds no sequences");
-    EXPECT_MESSAGE(refused({folder.append_gzip("empty.gz", "")}), "holds no sequences");
+    EXPECT_MESSAGE(refused({append_gzip(folder, "empty.gz", "")}), "holds no sequences");
     EXPECT_MESSAGE(refused({folder.write("x.zst", "\x28\xB5\x2F\xFDxxxxx")}), "zstd");
     EXPECT_MESSAGE(refused({folder.write("x.bz2", "BZh91AY")}), "bzip2");
     EXPECT_MESSAGE(refused({"-", "-"}), "twice");
@@ -111,7 +111,7 @@ TEST(InputPlan, EstimatesResidues) {
         for (int j = 0; j < 200; ++j, x = x * 1664525 + 1013904223) content += "ACDEFGHIKLMNPQRS"[x >> 24 & 15];
         content += "\n";
     }
-    for (const std::string& path : {folder.write("plain", content), folder.append_gzip("packed", content)}) {
+    for (const std::filesystem::path& path : {folder.write("plain", content), append_gzip(folder, "packed", content)}) {
         const InputEstimate estimate = estimate_input(path);
         EXPECT_NEAR(estimate.residues, 4e6, 2e5);
         EXPECT_NEAR(estimate.records, 2e4, 1e3);

@@ -109,23 +109,23 @@ TEST(SequenceReader, LinesMayBeLongerThanAnyBuffer) {
 
 TEST(SequenceReader, ReadsGzipOfSeveralMembers) {
     const Folder folder;
-    folder.append_gzip("g.gz", ">a\nMK");
-    folder.append_gzip("g.gz", "");
-    const std::string path = folder.append_gzip("g.gz", "V\n>b\nAC\n");
+    append_gzip(folder, "g.gz", ">a\nMK");
+    append_gzip(folder, "g.gz", "");
+    const std::string path = append_gzip(folder, "g.gz", "V\n>b\nAC\n");
     EXPECT_EQ(show(read_file(path)), "a:MKV b:AC");
     // Padding with zeros, as tapes leave it.
     FILE* file = std::fopen(path.c_str(), "ab");
     std::fwrite("\0\0\0\0", 1, 4, file);
     std::fclose(file);
     EXPECT_EQ(show(read_file(path)), "a:MKV b:AC");
-    EXPECT_EQ(show(read_file(folder.append_gzip("t.gz", "M K\n\nV\n")), true), "|t.gz:1:MK |t.gz:3:V");
+    EXPECT_EQ(show(read_file(append_gzip(folder, "t.gz", "M K\n\nV\n")), true), "|t.gz:1:MK |t.gz:3:V");
 }
 
 TEST(SequenceReader, NamesDamagedGzip) {
     const Folder folder;
     std::string content;
     for (int i = 0; i < 20000; ++i) content += ">id" + std::to_string(i * 7919) + "\nMKVLAAGIT\n";
-    const std::string path = folder.append_gzip("g.gz", content);
+    const std::string path = append_gzip(folder, "g.gz", content);
     const auto size = std::filesystem::file_size(path);
     EXPECT_EQ(read_file(path).records.size(), 20000U);
     std::filesystem::resize_file(path, size - 5);
@@ -137,7 +137,7 @@ TEST(SequenceReader, NamesDamagedGzip) {
     std::fwrite("damaged by a bad disk", 1, 21, file);
     std::fclose(file);
     message_of([&] { read_file(path); });
-    const std::string trailing = folder.append_gzip("trailing.gz", ">a\nMK\n");
+    const std::string trailing = append_gzip(folder, "trailing.gz", ">a\nMK\n");
     file = std::fopen(trailing.c_str(), "ab");
     std::fwrite("garbage", 1, 7, file);
     std::fclose(file);

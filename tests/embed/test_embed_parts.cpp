@@ -1,12 +1,15 @@
 // The parts of protalbert_embed by themselves, for any number of ranks: reading, planning, sharing out, writing.
 
 #include <fmt/format.h>
+#include <unistd.h>
 #include <xxhash.h>
 
+#include <chrono>
 #include <fstream>
 #include <map>
 #include <numeric>
 #include <set>
+#include <thread>
 
 #include "base/error.hpp"
 #include "base/positioned_file.hpp"
@@ -251,6 +254,49 @@ TEST(Writer, CountsWhatLeavesFloat16) {
     EXPECT_EQ(count_overflows(reinterpret_cast<const std::byte*>(values), 5), 2u);
 }
 
+// What a job loses that is killed at any moment: a file's content is what its page cache holds, so reading it is as
+// good as the kill.
+TEST(Writer, AKillLosesOnlyTheBatchesInFlight) {
+    if (Communicator::world().ranks() > 1) GTEST_SKIP() << "one writer is enough";
+    const fs::path folder = fs::temp_directory_path() / fmt::format("protalbert_in_flight_{}", getpid());
+    fs::create_directories(folder);
+    OutputFile output;
+    output.part_path = folder / "vectors.h5.part";
+    constexpr std::uint64_t batches = 6, H = 4;
+    std::ofstream(output.part_path, std::ios::binary)
+        << std::string(batches * (sizeof(ProgressEntry) + H * 4 + sizeof(std::uint32_t)), '\0');
+    output.mean = batches * sizeof(ProgressEntry);
+    output.checksums = output.mean + batches * H * 4;
+    VectorChoice choice;
+    choice.residues = ResidueVectors::none;
+    choice.cls = false;
+    std::vector<WorkItem> items(batches);
+    {
+        VectorWriter writer(output, choice, H);
+        const PositionedFile file(output.part_path, false);
+        for (std::uint64_t b = 0; b < batches; ++b) {
+            BatchVectors& vectors = writer.buffer();
+            std::uint64_t done = 0;
+            for (std::uint64_t i = 0; i < b; ++i) {
+                ProgressEntry entry;
+                file.read(&entry, sizeof entry, i * sizeof entry);
+                done += entry.check == progress_entry(i, 1).check;
+            }
+            // Two that the writer holds, and one written that it is about to mark.
+            EXPECT_LE(b - done, 3u) << "before batch " << b;
+            items[b].protein = b;
+            vectors.number = b;
+            vectors.items = std::span(items).subspan(b, 1);
+            vectors.mean.assign(H, static_cast<float>(b));
+            // Longer than the writer waits between two visits to the disk, as every batch of a large model takes.
+            std::this_thread::sleep_for(std::chrono::milliseconds(1050));
+            writer.submit();
+        }
+        writer.finish();
+    }
+    fs::remove_all(folder);
+}
+
 TEST_F(Input, FileIsCompleteAfterAnInterruption) {
     const Communicator world = Communicator::world();
     const std::string path = folder / "vectors.h5";
@@ -315,6 +361,8 @@ TEST_F(Input, FileIsCompleteAfterAnInterruption) {
     const Hdf5File file = Hdf5File::open_alone(path);
     std::vector<float> residues(sizes.residues * H), mean(sizes.proteins * H), cls(mean);
     std::vector<std::uint64_t> offsets(sizes.proteins + 1);
+    std::vector<std::uint32_t> checksums(sizes.proteins);
+    file.read("/checksums", checksums.data(), {0, sizes.proteins});
     file.read("/residues", residues.data(), {0, sizes.residues});
     file.read("/mean", mean.data(), {0, sizes.proteins});
     file.read("/cls", cls.data(), {0, sizes.proteins});
@@ -322,6 +370,11 @@ TEST_F(Input, FileIsCompleteAfterAnInterruption) {
     for (std::size_t i = 0; i < residues.size(); ++i) ASSERT_EQ(residues[i], static_cast<float>(i));
     for (std::size_t i = 0; i < proteins.size(); ++i) {
         EXPECT_EQ(offsets[i + 1] - offsets[i], proteins[i].size());
+        // By the formula in embed/output.hpp, from the bytes as any reader finds them.
+        std::string bytes(reinterpret_cast<const char*>(&residues[offsets[i] * H]), proteins[i].size() * H * 4);
+        bytes.append(reinterpret_cast<const char*>(&mean[i * H]), H * 4);
+        bytes.append(reinterpret_cast<const char*>(&cls[i * H]), H * 4);
+        EXPECT_EQ(checksums[i], static_cast<std::uint32_t>(XXH3_64bits_withSeed(bytes.data(), bytes.size(), i)));
         for (std::uint64_t h = 0; h < H; ++h) {
             if (proteins[i].empty()) {
                 EXPECT_TRUE(std::isnan(mean[i * H + h]));

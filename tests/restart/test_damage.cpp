@@ -250,7 +250,7 @@ TEST_F(Damage, FinishedEmbeddings) {
     }
     finish_output(job.output, made, job.sizes, world_);
     const std::string whole = read_text_file(job.output, "embeddings");
-    // Vectors carry no checksums; everything that this program reads of a finished file does.
+    // Vectors have checksums of their own, which whoever reads them compares; all else is under the file's seal.
     mutate("finished embeddings", whole, job.output, [&] {
         std::string found = read_text_file(job.output, "embeddings");
         if (find_output(job.output, job.identity, false, world_) != OutputState::finished) return false;
@@ -261,9 +261,10 @@ TEST_F(Damage, FinishedEmbeddings) {
         const std::uint64_t row = job.sizes.hidden * sizeof(float);
         const std::uint64_t rows[][2] = {
             {made.residues, job.sizes.residues}, {made.mean, job.sizes.proteins}, {made.cls, job.sizes.proteins}};
+        const std::uint64_t checksum_bytes = job.sizes.proteins * sizeof(std::uint32_t);
         std::uint64_t at = 0;
         bool right = true;
-        std::vector<ByteRange> vectors;
+        std::vector<ByteRange> vectors = {{made.checksums, made.checksums + checksum_bytes}};
         for (const auto& [first, count] : rows) vectors.push_back({first, first + count * row});
         std::sort(vectors.begin(), vectors.end(),
                   [](const ByteRange& left, const ByteRange& right_range) { return left.first < right_range.first; });

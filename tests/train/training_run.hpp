@@ -70,6 +70,7 @@ struct TinyRun {
                                          .corpus = corpus,
                                          .validation = validation,
                                          .dump = dump,
+                                         .timeline = {},
                                          .program_start = std::chrono::steady_clock::now(),
                                          .communicator = communicator});
     }
