@@ -94,7 +94,7 @@ double largest_load(const std::vector<std::uint32_t>& part_of, const std::vector
 /// multiprocessor scheduling, 1978), between the largest load so far and the least thinkable.
 void fit_closer(std::vector<std::uint32_t>& part_of, double& largest, const std::vector<double>& costs,
                 const Order& order, int parts, double mean) {
-    constexpr int trials = 5;  // each halves what may be left to gain
+    constexpr int trials = 4;  // each halves what may be left to gain
     double least = std::max(mean, -order.front().first);
     std::vector<std::uint32_t> trial(part_of.size());
     for (int i = 0; i < trials && largest > least + good_imbalance * mean; ++i) {

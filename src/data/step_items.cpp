@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "base/error.hpp"
+#include "base/random.hpp"
+
 namespace protalbert {
 
 std::vector<WindowPart> parts_of_step(const EpochOrder& order, std::uint64_t step, std::uint64_t global_batch) {
@@ -29,10 +32,15 @@ std::vector<std::uint64_t> blocks_of_window(const EpochOrder& order, std::uint32
 }
 
 void append_items(std::vector<StepItem>& items, const EpochOrder& order, const WindowPart& part, const Window& window) {
-    std::uint64_t place = place_in_window(order, part.epoch, part.window, part.first);
+    // place_in_window without finding the window's size anew for every one of ten thousand sequences.
+    const auto place_of = [&](std::uint64_t index) {
+        return permute(index, window.count, order.seed, Purpose::window_order, part.epoch, part.window);
+    };
+    PROTALBERT_CHECK(window.count == window_range(order, part.window).count, "the window is another one");
+    std::uint64_t place = place_of(part.first);
     for (std::uint64_t i = 0; i < part.count; ++i) {
-        const std::uint64_t following =
-            place_in_window(order, part.epoch, part.window, (part.first + i + 1) % window.count);
+        const std::uint64_t index = part.first + i + 1;
+        const std::uint64_t following = place_of(index < window.count ? index : 0);
         items.push_back({.window = &window, .epoch = part.epoch, .place = place, .partner = following});
         place = following;
     }

@@ -196,9 +196,10 @@ exec {build}/protalbert_embed "$@"
 def test_scaling():
     """scaling.slurm with a tiny model on one rank and two, and its report."""
     number = submit("scaling.slurm", "--time=30", "--job-name=scaling", RANKS="1 2", STRONG_BATCH="8", WEAK_BATCH="4",
-                    BENCH_OPTIONS="--hidden 64 --layers 2 --length 64 --steps 3", COLLECTIVES_OPTIONS="--hidden 64",
+                    BENCH_OPTIONS="--hidden 64 --layers 2 --positions 64 --length 64 --steps 3",
+                    COLLECTIVES_OPTIONS="--hidden 64 --positions 64",
                     HDF5_MEGABYTES="2")
-    wait("the end of the scaling job", lambda: ended(number))
+    wait("the end of the scaling job", lambda: ended(number), 240)
     check(job(number)["JobState"] == "COMPLETED", "the scaling job completed")
     folder = pathlib.Path(f"scaling.{number}")
     table = text(folder / "report.md")

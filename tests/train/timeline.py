@@ -5,7 +5,7 @@ import json
 
 from pretrain import check, clean, finish, prepare, run, write_deck, write_proteins
 
-STEPS = 8
+STEPS = 6
 WAIT = "wait for other ranks' gradients"
 
 
