@@ -30,11 +30,10 @@ STUDENT = [math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306]
 
 
 class Run:
-    """One trained model: what its folder says."""
+    """One trained model that is finished: what its folder says."""
 
     def __init__(self, folder):
         self.name, self.seed = folder.parent.name, int(folder.name.removeprefix("seed"))
-        self.finished = (folder / "finished").exists()
         lines = [json.loads(line) for line in open(folder / "metrics.jsonl")]
         self.steps = [line for line in lines if "seconds" in line]
         # Tokens and seconds so far, by step; the time of validations and saves is left out.
@@ -118,10 +117,10 @@ def mebibytes(size):
 class Report:
     def __init__(self, folder, size):
         self.folder, self.size = folder, size
-        found = [path.parent for path in folder.glob("*/seed*/metrics.jsonl")]
-        loaded = [Run(path) for path in sorted(found) if (path / "parameters.json").exists()]
-        self.runs = [run for run in loaded if run.finished and run.validation]
-        self.unfinished = sorted(f"{run.name}, seed {run.seed}" for run in loaded if run not in self.runs)
+        found = sorted(path.parent for path in folder.glob("*/seed*/parameters.json"))
+        self.runs = [Run(path) for path in found if (path / "finished").exists()]
+        self.unfinished = [f"{path.parent.name}, seed {path.name.removeprefix('seed')}" for path in found
+                           if not (path / "finished").exists()]
         self.sizes = SIZES[size]
         self.parts, self.findings = [], []
 
