@@ -160,7 +160,9 @@ train_and_measure() {
     case $name in
         all_E"${E[1]}" | task_*)
             measure "$folder/sentence.json" sentence "${checkpoint[@]}" --corpus "$held_out" --length "$length" ;;
-        time_*) measure "$folder/inference.json" embed "${checkpoint[@]}" --longest $((length - 2)) ;;
+        time_*)
+            measure "$folder/inference.json" embed "${checkpoint[@]}" --longest $((length - 2)) --proteins 400 \
+                --without-product ;;
     esac
 }
 
