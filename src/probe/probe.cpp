@@ -122,6 +122,8 @@ int train_probe(ProbeOptions options, const Communicator& communicator) {
     report_proteins(proteins);
     if (options.vectors.proteins.empty() && options.task == Task::localization)
         options.vectors.proteins = options.labels.localization;
+    // Stored vectors are of whole proteins, as far as anyone knows.
+    if (!options.vectors.embeddings.empty()) options.vectors.piece_length = 0;
     const bool has_residues = !options.vectors.proteins.empty();
     const auto residues =
         has_residues && options.baselines

@@ -71,10 +71,10 @@ class Probe(unittest.TestCase):
         self.assertEqual(result, code, text)
         return text
 
-    def train(self, ranks, output, *arguments, code=0):
+    def train(self, ranks, output, *arguments, epochs=4, code=0):
         return self.call(ranks, "train", "--three-state", "labels.fasta", "--disorder", "disorder.fasta", "--mask",
-                         "mask.fasta", "--checkpoint", "small.h5", "--proteins", "proteins.fasta", "--epochs", 4,
-                         "--batch", 8, "--learning-rate", 0.01, "--output", output, "--report", output + ".json",
+                         "mask.fasta", "--checkpoint", "small.h5", "--proteins", "proteins.fasta", "--epochs",
+                         epochs, "--batch", 8, "--learning-rate", 0.01, "--output", output, "--report", output + ".json",
                          *arguments, code=code)
 
     def refused(self, words, action, *arguments, task="secondary_structure"):
@@ -106,9 +106,6 @@ class Probe(unittest.TestCase):
         results = reports[0]["kinds"]["three_state"]["results"]
         self.assertEqual([result["name"] for result in results],
                          ["encoder", "one-hot residues", "untrained encoder", "majority class"])
-        # The labels follow from the residue before: both see it.
-        for result in results[:2]:
-            self.assertGreater(result["accuracy"], results[3]["accuracy"] + 0.2, result)
         test = [i for i in range(90) if i % 3 == 0]
         labels = "".join(structure_of(self.sequences[i])[r] for i in test for r in range(len(self.sequences[i]))
                          if self.masks[i][r] == "1")
@@ -151,6 +148,16 @@ class Probe(unittest.TestCase):
         with open("confusion.png", "rb") as file:
             self.assertEqual(file.read(4), b"\x89PNG")
 
+    def test_what_can_be_learned_is_learned(self):
+        """The labels follow from the residue before, which one-hot residues and any encoder tell."""
+        self.train(2, "learned.h5", "--patience", 40, epochs=40)
+        with open("learned.h5.json") as file:
+            results = {result["name"]: result for result in json.load(file)["kinds"]["three_state"]["results"]}
+        self.assertGreater(results["one-hot residues"]["accuracy"], 0.95)
+        for name in ("encoder", "untrained encoder"):
+            # Random weights mix the residues: not all of the rule is found in 40 epochs of 7 steps.
+            self.assertGreater(results[name]["accuracy"], results["majority class"]["accuracy"] + 0.1, name)
+
     def test_embeddings_file_and_checkpoint_give_the_same_head(self):
         code, text = run(2, "--checkpoint", "small.h5", "proteins.fasta", "--output", "vectors.h5", "--residues",
                          "float16", program=EMBED)
@@ -176,7 +183,7 @@ class Probe(unittest.TestCase):
         self.call(2, "predict", "--head", "pieces.h5", "--checkpoint", "short.h5", "proteins.fasta", "--output", "cut",
                   "--batch-tokens", 200)
         with h5py.File("cut.h5") as file:
-            offsets, classes = file["offsets"][()], file["three_state/classes"][()]
+            offsets, classes = file["offsets"][()].astype(int), file["three_state/classes"][()]
         right = [("HEC"[classes[offsets[i] + r]] == letter) for i in range(0, 90, 3)
                  for r, letter in enumerate(structure_of(self.sequences[i]))]
         self.assertAlmostEqual(sum(right) / len(right), accuracy, delta=0.005)
@@ -267,7 +274,7 @@ class Probe(unittest.TestCase):
             file.write(bytes([byte[0] ^ 1]))
         self.refused(["narrow.h5"], "predict", "--head", "narrow.h5", "--checkpoint", "small.h5", "proteins.fasta",
                      "--output", "refused")
-        self.train(1, "narrow.h5", "--no-baselines", "--epochs", 1)
+        self.train(1, "narrow.h5", "--no-baselines", epochs=1)
         self.refused(["localization", "narrow.h5"], "predict", "--head", "narrow.h5", "--checkpoint", "small.h5",
                      "proteins.fasta", "--output", "refused", task="localization")
         # Another encoder of the same sizes: a warning, for the predictions mean little.
