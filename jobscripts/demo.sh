@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 called_from=$OLDPWD
+source jobscripts/local.sh
 
 usage() {
     cat <<'TEXT'
@@ -18,7 +19,6 @@ corpus, pretraining in two phases under mpirun, embeddings, a summary and a plot
 TEXT
 }
 say() { printf '\n[demo] %s\n' "$*"; }
-fail() { local code=$1; shift; printf 'error: %s\n' "$*" >&2; exit "$code"; }
 
 # A path as the caller meant it.
 absolute() { (cd "$called_from" && realpath -m -- "$1"); }
@@ -47,56 +47,11 @@ fi
 say "1/6 set-up"
 jobscripts/setup.sh --demo
 
-# 2. The proteins.
-examples=/usr/share/doc/mmseqs2/example-data
-if [ -z "$fasta" ] && [ ! -r $examples/DB.fasta.gz ]; then
-    # Minimal systems install no documentation, and these proteins count as such: take them out of the package.
-    examples=${PROTALBERT_CACHE:-$HOME/.cache/protalbert}/mmseqs2-examples
-    if [ ! -r "$examples/DB.fasta.gz" ]; then
-        work=$(mktemp -d)
-        trap 'rm -rf "$work"' EXIT
-        chmod 755 "$work"
-        (cd "$work" && apt-get -q download mmseqs2-examples && dpkg-deb -x mmseqs2-examples_*.deb .) >"$work/log" 2>&1 ||
-            { cat "$work/log" >&2; fail 1 "the package mmseqs2-examples could not be had; give a FASTA file as argument"; }
-        mkdir -p "$examples"
-        cp "$work"/usr/share/doc/mmseqs2/example-data/{QUERY,DB}.fasta.gz "$examples"
-    fi
-fi
+# 2. The proteins, and how to run.
+[ -n "$fasta" ] || example_proteins
 corpus_input=${fasta:-$examples/DB.fasta.gz}
 embed_input=${fasta:-$examples/QUERY.fasta.gz}
-
-# 3. How to run: one rank a core shares the work best, and what is left over goes to threads.
-cores=$(nproc)
-: "${ranks:=$((cores < 8 ? cores : 8))}"
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > ranks ? cores / ranks : 1))}
-# Open MPI: a container's root may run; more ranks than cores may be asked for; no rank is tied to a core.
-if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
-export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe PRTE_MCA_hwloc_default_binding_policy=none
-# Ctrl-C asks the ranks to save and stop. By itself mpirun would give them one second for that: keep it from seeing
-# the key, and send SIGUSR1, which it passes on. A second Ctrl-C does not wait.
-job='' asked=''
-stop() {
-    if [ -z "$job" ]; then exit 130; fi
-    if [ -z "$asked" ]; then kill -USR1 "$job"; else kill -TERM "$job"; fi
-    asked=yes interrupted=yes
-}
-trap stop INT TERM
-run() {
-    local code interrupted
-    echo "+ ${MPIRUN:-mpirun -n} $ranks $*"
-    # shellcheck disable=SC2086
-    setsid ${MPIRUN:-mpirun -n} "$ranks" "$@" </dev/null &
-    job=$!
-    while :; do
-        interrupted='' code=0
-        wait $job || code=$?
-        [ -n "$interrupted" ] || break
-    done
-    job=''
-    [ $code != 75 ] || fail 75 "stopped early, and what was done is saved: the same command goes on"
-    [ $code = 0 ] || fail $code "$(basename "$1") failed; its message is above"
-}
+choose_ranks
 mkdir -p "$output"
 identity="$(realpath "$corpus_input") $(stat -Lc '%s %Y' "$corpus_input")"
 if [ -f "$output/input.txt" ] && [ "$(cat "$output/input.txt")" != "$identity" ]; then
@@ -104,7 +59,7 @@ if [ -f "$output/input.txt" ] && [ "$(cat "$output/input.txt")" != "$identity" ]
            "name another folder with --output, or delete that one"
 fi
 
-# 4. The main job.
+# 3. The main job.
 say "2/6 corpus: the proteins of $corpus_input in random order, one in fifty kept for validation"
 if [ -f "$output/corpus.h5" ] && [ -f "$output/input.txt" ]; then
     echo "$output/corpus.h5 is there already"

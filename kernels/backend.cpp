@@ -74,4 +74,35 @@ void Backend::from_fixed_point(float*, const std::int64_t*, int, std::int64_t, S
     PROTALBERT_CHECK(false, "add_fixed_point has thrown before");
 }
 
+namespace {
+
+[[noreturn]] void refuse_heads(const Backend& backend) {
+    throw InputError(
+        fmt::format("{} has no operations for heads of predictions yet; use --device cpu", backend.description()));
+}
+
+}  // namespace
+
+void Backend::cross_entropy(LossSums*, Activations, Activations, const std::int32_t*, double, std::int64_t,
+                            std::int64_t, Stream) {
+    refuse_heads(*this);
+}
+
+void Backend::window_sum(Activations, Activations, const float*, PackedSequences, std::int64_t, std::int64_t, Stream) {
+    refuse_heads(*this);
+}
+
+void Backend::window_sum_backward(Activations, Activations, PackedSequences, std::int64_t, std::int64_t, Stream) {
+    refuse_heads(*this);
+}
+
+void Backend::relu_dropout(Activations, Activations, const std::int64_t*, const Dropout&, std::int64_t, std::int64_t,
+                           Stream) {
+    refuse_heads(*this);
+}
+
+void Backend::relu_dropout_backward(Activations, Activations, Activations, double, std::int64_t, Stream) {
+    refuse_heads(*this);
+}
+
 }  // namespace protalbert

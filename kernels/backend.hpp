@@ -102,6 +102,14 @@ struct Variable {
     bool regularised;     ///< weight decay and trust ratio apply (everything but layer norms and biases)
 };
 
+/// Which elements a dropout zeroes: a pure function of (seed, step, row, element), so that no mask is stored and no
+/// number of ranks or threads changes it.
+struct Dropout {
+    std::uint64_t seed = 0;
+    std::uint32_t step = 0;
+    double probability = 0;  ///< in [0, 1); 0: everything is kept
+};
+
 /// Parameters of one optimiser step.
 struct OptimizerStep {
     double learning_rate = 0;
@@ -252,6 +260,30 @@ class Backend {
     virtual void classify(LossSums* sums, Activations dlogits, Activations x, Weight weight, const float* bias,
                           const std::int32_t* labels, double scale, std::int64_t M, std::int64_t C, std::int64_t K,
                           Stream stream) = 0;
+
+    /// The same of given logits [M, C]. dlogits may be logits, or null.
+    virtual void cross_entropy(LossSums* sums, Activations dlogits, Activations logits, const std::int32_t* labels,
+                               double scale, std::int64_t M, std::int64_t C, Stream stream);
+
+    // Heads of predictions: convolutions along packed sequences. One of W taps, K -> C channels, is linear() with a
+    // weight [W C, K], the taps one after another, and window_sum(); its backward pass is window_sum_backward() and
+    // then linear_backward_weight() and linear_backward_data(). No input is ever unfolded W times. A backend without
+    // these operations throws.
+
+    /// out [T, C] = bias [C] + sum over w of taps [t + w - W / 2, w, c] of the same sequence; taps [T, W, C], W odd.
+    virtual void window_sum(Activations out, Activations taps, const float* bias, PackedSequences sequences,
+                            std::int64_t W, std::int64_t C, Stream stream);
+    /// dtaps [T, W, C] = dout [t - w + W / 2, c], 0 where that is beyond the sequence.
+    virtual void window_sum_backward(Activations dtaps, Activations dout, PackedSequences sequences, std::int64_t W,
+                                     std::int64_t C, Stream stream);
+    /// out [T, N] = max(0, pre) / (1 - p), or 0 where dropout takes it: where word n % 4 of Philox4x32-10 with counter
+    /// {n / 4, rows[t], rows[t] / 2^32, step} and key seed is below p 2^32. rows [T]: what a row is to all ranks. NaN
+    /// stays NaN. out may be pre.
+    virtual void relu_dropout(Activations out, Activations pre, const std::int64_t* rows, const Dropout& dropout,
+                              std::int64_t T, std::int64_t N, Stream stream);
+    /// dpre = dout / (1 - p) where out is not 0, else 0; n elements; dpre may be dout.
+    virtual void relu_dropout_backward(Activations dpre, Activations dout, Activations out, double probability,
+                                       std::int64_t n, Stream stream);
 
     // Vectors that leave the device
 

@@ -32,9 +32,12 @@ int run(int argc, char** argv, const Communicator& communicator) {
     };
     add("kernels", "every numerical operation: time, bandwidth, FLOP/s", add_bench_kernels);
     add("train", "training steps: tokens/s, FLOP/s, the time of each part", add_bench_train);
-    add("embed", "embedding with random weights: residues/s, FLOP/s beside oneDNN's plain product", add_bench_embed);
+    add("embed", "embedding, with random weights or a checkpoint's: residues/s, FLOP/s beside oneDNN's plain product",
+        add_bench_embed);
     add("io", "preparing a corpus, beside cat and wc -l; checkpoints, beside dd", add_bench_io);
-    add("parameters", "parameter counts of the presets and of the paper's tables", add_bench_parameters);
+    add("parameters", "parameters of the presets, of a deck and of the ALBERT paper's tables", add_bench_parameters);
+    add("sentence", "accuracy of a trained model on masked residues and on both sentence tasks", add_bench_sentence);
+    add("stability", "how much each iteration of a trained model changes the hidden states", add_bench_stability);
     add("collectives", "sums and exchanges between ranks: bandwidth, latency, outliers", add_bench_collectives);
     add("hdf5", "one HDF5 file shared by all ranks, beside a plain file a rank", add_bench_hdf5);
     add("simulate", "the input side of an epoch at any number of ranks", add_bench_simulate);

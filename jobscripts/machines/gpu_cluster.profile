@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034
 # A cluster of GPU nodes: four NVIDIA GPUs and 64 cores a node here; change the numbers to yours.
 #   sbatch --account=A --partition=P --nodes=16 --gpus-per-node=4 --ntasks-per-node=4 --cpus-per-task=16 jobscripts/phase1.slurm
-# Not yet run on this machine, and not of use yet: this version computes on CPUs alone, and --device cuda ends with an
-# error that says so. The settings are those that large centres recommend.
+# Not yet run on this machine, nor on any GPU: tests/gpu.sh on one of its nodes tells whether kernels are right and fast
+# there. The settings are those that large centres recommend.
 
 # Modules: the ones with which jobscripts/setup.sh built, for example
 # module purge
@@ -16,7 +16,7 @@ export OMP_PROC_BIND=close OMP_PLACES=cores
 # Cray's MPI takes the network card beside the GPU.
 export MPICH_OFI_NIC_POLICY=GPU
 
-# Once there is a GPU backend:
+# For the kind of job:
 # options+=(--device cuda --set train.precision=bfloat16)    # phase1.slurm, phase2.slurm
 # options+=(--device cuda --precision bfloat16)              # embed.slurm
 

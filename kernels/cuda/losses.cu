@@ -28,10 +28,10 @@ __global__ void small_logits_kernel(float* logits, std::int64_t stride, const El
     }
 }
 
-/// Loss and gradient of the rows of logits [M, C] (rows of `stride`) with bias [C]. Grid (M / 8), block (32, 8): a warp
-/// a row. dlogits [M, C] may be null. Each block's sums go to partials [blocks].
-template <class Element>
-__global__ void cross_entropy_kernel(LossSums* partials, Element* dlogits, const float* logits, std::int64_t stride,
+/// Loss and gradient of the rows of logits [M, C] (rows of `stride`) with bias [C] (may be null). Grid (M / 8), block
+/// (32, 8): a warp a row. dlogits [M, C] may be null, or logits. Each block's sums go to partials [blocks].
+template <class Element, class Logit>
+__global__ void cross_entropy_kernel(LossSums* partials, Element* dlogits, const Logit* logits, std::int64_t stride,
                                      const float* bias, const std::int32_t* labels, double scale, std::int64_t M,
                                      std::int64_t C) {
     SHARED_ARRAY(double, losses, warps);
@@ -43,8 +43,8 @@ __global__ void cross_entropy_kernel(LossSums* partials, Element* dlogits, const
     double loss = 0;
     int correct = 0;
     if (label >= 0) {
-        const float* const row = logits + m * stride;
-        const auto logit = [&](std::int64_t c) { return row[c] + bias[c]; };
+        const Logit* const row = logits + m * stride;
+        const auto logit = [&](std::int64_t c) { return to_float(row[c]) + (bias == nullptr ? 0.0F : bias[c]); };
         // The largest logit, and the first class that has it. fmaxf passes over NaN, the sum below does not.
         float top = -std::numeric_limits<float>::infinity();
         std::int64_t best = C;
@@ -70,6 +70,7 @@ __global__ void cross_entropy_kernel(LossSums* partials, Element* dlogits, const
         loss = log(sum) - distance;
         correct = best == label ? 1 : 0;
         if (loss != loss) correct = 0;  // NaN somewhere in the row
+        __syncwarp();                   // all lanes have read the label's logit, which one of them may overwrite
         if (dlogits != nullptr) {
             const float factor = static_cast<float>(scale / sum);
             for (std::int64_t c = lane; c < C; c += 32) {
@@ -157,9 +158,32 @@ void CudaBackend::classify(LossSums* sums, Activations dlogits, Activations x, W
                 products_->multiply(product, queue);
             }
             Element* const gradient = dlogits ? elements<Element>(dlogits) + begin * C : nullptr;
-            launch("cross_entropy", cross_entropy_kernel<Element>, dim3(static_cast<unsigned>(blocks)), dim3(32, warps),
-                   0, queue, partials, gradient, static_cast<const float*>(logits), stride, bias, labels + begin, scale,
-                   rows, C);
+            launch("cross_entropy", cross_entropy_kernel<Element, float>, dim3(static_cast<unsigned>(blocks)),
+                   dim3(32, warps), 0, queue, partials, gradient, static_cast<const float*>(logits), stride, bias,
+                   labels + begin, scale, rows, C);
+        });
+        launch("add_losses", add_losses_kernel, dim3(1), dim3(sum_threads), 0, queue, sums,
+               static_cast<const LossSums*>(partials), blocks);
+    }
+}
+
+void CudaBackend::cross_entropy(LossSums* sums, Activations dlogits, Activations logits, const std::int32_t* labels,
+                                double scale, std::int64_t M, std::int64_t C, Stream stream) {
+    if (M == 0) return;
+    const cudaStream_t queue = handle(stream);
+    // As many rows at a time as their blocks' sums fit the scratch memory.
+    const std::int64_t piece = std::min(M, scratch_elements<LossSums>() * warps);
+    auto* const partials = scratch<LossSums>();
+    for (std::int64_t begin = 0; begin < M; begin += piece) {
+        const std::int64_t rows = std::min(piece, M - begin);
+        const std::int64_t blocks = divide_up(rows, warps);
+        with_element([&](auto element) {
+            using Element = decltype(element);
+            Element* const gradient = dlogits ? elements<Element>(dlogits) + begin * C : nullptr;
+            launch("cross_entropy", cross_entropy_kernel<Element, Element>, dim3(static_cast<unsigned>(blocks)),
+                   dim3(32, warps), 0, queue, partials, gradient,
+                   static_cast<const Element*>(elements<Element>(logits) + begin * C), C,
+                   static_cast<const float*>(nullptr), labels + begin, scale, rows, C);
         });
         launch("add_losses", add_losses_kernel, dim3(1), dim3(sum_threads), 0, queue, sums,
                static_cast<const LossSums*>(partials), blocks);

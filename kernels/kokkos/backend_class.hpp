@@ -1,6 +1,7 @@
 #pragma once
 // The class behind make_kokkos_backend. Its operations are defined in one file a subject: embedding.cpp, products.cpp,
-// attention.cpp, layer_norm.cpp, elementwise.cpp, losses.cpp, pooling.cpp, fixed_point.cpp, optimizers.cpp.
+// attention.cpp, layer_norm.cpp, elementwise.cpp, losses.cpp, convolution.cpp, pooling.cpp, fixed_point.cpp,
+// optimizers.cpp.
 
 #include <Kokkos_Core.hpp>
 
@@ -73,6 +74,18 @@ class KokkosBackend final : public Backend {
                   const std::int32_t* labels, double scale, std::int64_t M, std::int64_t C, std::int64_t K,
                   Stream stream) override;
 
+    void cross_entropy(LossSums* sums, Activations dlogits, Activations logits, const std::int32_t* labels,
+                       double scale, std::int64_t M, std::int64_t C, Stream stream) override;
+
+    void window_sum(Activations out, Activations taps, const float* bias, PackedSequences sequences, std::int64_t W,
+                    std::int64_t C, Stream stream) override;
+    void window_sum_backward(Activations dtaps, Activations dout, PackedSequences sequences, std::int64_t W,
+                             std::int64_t C, Stream stream) override;
+    void relu_dropout(Activations out, Activations pre, const std::int64_t* rows, const Dropout& dropout,
+                      std::int64_t T, std::int64_t N, Stream stream) override;
+    void relu_dropout_backward(Activations dpre, Activations dout, Activations out, double probability, std::int64_t n,
+                               Stream stream) override;
+
     void extract_residues(void* out, OutputType type, Activations in, PackedSequences sequences, std::int64_t H,
                           Stream stream) override;
     void mean_residues(float* out, Activations in, PackedSequences sequences, std::int64_t H, Stream stream) override;
@@ -113,6 +126,9 @@ class KokkosBackend final : public Backend {
     void product_tasks(const char* name, std::int64_t n, const Body& body) const;
     /// to [n] = parts[0] + parts[1] + ... of [count, n], or += when `accumulate`.
     void add_parts(float* to, const float* parts, std::int64_t count, std::int64_t n, bool accumulate) const;
+    /// classify and cross_entropy: logits [M, C] and partial sums [loss_pieces(M)] in the caller's memory.
+    void cross_entropy(LossSums* partials, LossSums* sums, float* dlogits, const float* logits,
+                       const std::int32_t* labels, double scale, std::int64_t M, std::int64_t C) const;
     /// layer_norm_backward with partials [layer_norm_partials(T, N)] in the caller's memory.
     void layer_norm_backward(float* partials, float* ds, float* dgamma, float* dbeta, const float* dout, const float* s,
                              const float* mean, const float* rstd, const float* gamma, std::int64_t T,

@@ -22,26 +22,41 @@ struct RowLoss {
 
 namespace protalbert {
 
+namespace {
+
+constexpr std::int64_t loss_rows = 64;  // of one task: a few microseconds for a protein's vocabulary
+
+std::int64_t loss_pieces(std::int64_t M) { return (M + loss_rows - 1) / loss_rows; }
+
+}  // namespace
+
 void KokkosBackend::classify(LossSums* sums, Activations dlogits, Activations x, Weight weight, const float* bias,
                              const std::int32_t* labels, double scale, std::int64_t M, std::int64_t C, std::int64_t K,
                              Stream stream) {
     if (M == 0) return;
-    constexpr std::int64_t rows = 64;  // of one task: a few microseconds for a protein's vocabulary
-    const std::int64_t pieces = (M + rows - 1) / rows;
     static_assert(sizeof(LossSums) % sizeof(float) == 0);
     constexpr auto sum_floats = static_cast<std::int64_t>(sizeof(LossSums) / sizeof(float));
-    float* const memory = scratch<float>(pieces * sum_floats + M * C);
-    auto* const partials = reinterpret_cast<LossSums*>(memory);  // [pieces]
-    float* const logits = memory + pieces * sum_floats;          // [M, C]
+    float* const memory = scratch<float>(loss_pieces(M) * sum_floats + M * C);
+    auto* const partials = reinterpret_cast<LossSums*>(memory);
+    float* const logits = memory + loss_pieces(M) * sum_floats;
     linear({reinterpret_cast<std::byte*>(logits), sizeof(float)}, x, weight,
            {const_cast<std::byte*>(reinterpret_cast<const std::byte*>(bias)), sizeof(float)}, M, C, K, stream);
+    cross_entropy(partials, sums, floats(dlogits), logits, labels, scale, M, C);
+}
 
-    float* const gradients = floats(dlogits);
+void KokkosBackend::cross_entropy(LossSums* sums, Activations dlogits, Activations logits, const std::int32_t* labels,
+                                  double scale, std::int64_t M, std::int64_t C, Stream) {
+    cross_entropy(scratch<LossSums>(loss_pieces(M)), sums, floats(dlogits), floats(logits), labels, scale, M, C);
+}
+
+void KokkosBackend::cross_entropy(LossSums* partials, LossSums* sums, float* dlogits, const float* logits,
+                                  const std::int32_t* labels, double scale, std::int64_t M, std::int64_t C) const {
+    const std::int64_t pieces = loss_pieces(M);
     const auto run = PROTALBERT_SELECT(cross_entropy_row);
-    parallel("protalbert::classify", pieces, [=](std::int64_t p) {
+    parallel("protalbert::cross_entropy", pieces, [=](std::int64_t p) {
         LossSums sum{0, 0};
-        for (std::int64_t m = p * rows; m < std::min(M, (p + 1) * rows); ++m) {
-            float* const gradient = gradients == nullptr ? nullptr : gradients + m * C;
+        for (std::int64_t m = p * loss_rows; m < std::min(M, (p + 1) * loss_rows); ++m) {
+            float* const gradient = dlogits == nullptr ? nullptr : dlogits + m * C;
             if (labels[m] < 0) {
                 if (gradient != nullptr) std::fill_n(gradient, C, 0.0F);
                 continue;

@@ -33,7 +33,9 @@ enum class Purpose : std::uint32_t {
     window_order = 3,    ///< shuffle within a window of blocks
     sample = 4,          ///< cropping, segments, swap, masking and replacement of one sample
     initialisation = 5,  ///< initial parameters
-    bench = 6            ///< benchmarks' and tests' data
+    bench = 6,           ///< benchmarks' and tests' data
+    head = 7,            ///< initial parameters of a head of predictions, and the proteins of its epochs
+    bootstrap = 8        ///< resampled proteins behind standard errors
 };
 
 /// A stream of random numbers addressed by (seed, purpose, a, b): for example (seed, sample, epoch, sequence id).

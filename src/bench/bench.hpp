@@ -33,7 +33,9 @@ BenchAction add_bench_kernels(CLI::App& command);     ///< every kernel of backe
 BenchAction add_bench_train(CLI::App& command);       ///< training steps on real or random proteins: tokens/s, FLOP/s
 BenchAction add_bench_embed(CLI::App& command);       ///< embedding with random weights: residues/s, FLOP/s
 BenchAction add_bench_io(CLI::App& command);          ///< a corpus beside cat and wc -l, checkpoints beside dd
-BenchAction add_bench_parameters(CLI::App& command);  ///< parameter counts of the presets and of the paper's tables
+BenchAction add_bench_parameters(CLI::App& command);  ///< parameters of presets, of a deck and of the paper's tables
+BenchAction add_bench_sentence(CLI::App& command);    ///< accuracy of a trained model on both sentence tasks
+BenchAction add_bench_stability(CLI::App& command);   ///< what each iteration of a trained model changes
 BenchAction add_bench_collectives(
     CLI::App& command);                             ///< sums and exchanges between ranks: bandwidth, latency, outliers
 BenchAction add_bench_hdf5(CLI::App& command);      ///< one shared HDF5 file beside plain files

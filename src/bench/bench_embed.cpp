@@ -1,9 +1,10 @@
-// protalbert_bench embed: the program's compute path (plan, pack, encode, extract) with random weights, beside the rate
-// of oneDNN's plain matrix product in the same run.
+// protalbert_bench embed: the program's compute path (plan, pack, encode, extract) with random weights or a
+// checkpoint's, beside the rate of oneDNN's plain matrix product in the same run.
 
 #include <fmt/format.h>
 
 #include <chrono>
+#include <optional>
 
 #include "base/log.hpp"
 #include "base/progress.hpp"
@@ -16,12 +17,14 @@
 #include "embed/embedder.hpp"
 #include "embed/plan.hpp"
 #include "model/cost.hpp"
+#include "model/weight_source.hpp"
 
 namespace protalbert {
 namespace {
 
 struct Options {
     ModelSizes sizes;
+    std::string checkpoint;
     std::string file;
     std::uint64_t proteins = 40;  // a minute or two of ProtAlbert's size on two slow cores
     std::uint64_t longest = 510;  // 512 tokens
@@ -39,14 +42,21 @@ void run(const Options& options, BenchRun& bench) {
         return std::chrono::duration<double>(Clock::now() - start).count();
     };
     const Communicator& communicator = bench.communicator;
-    const Vocabulary vocabulary = default_vocabulary();
-    const ModelConfig config = bench_model(options.sizes, vocabulary);
+    std::optional<WeightSource> source;
+    if (!options.checkpoint.empty()) source = open_weights(options.checkpoint, communicator);
+    const Vocabulary vocabulary =
+        source ? make_vocabulary(source->header.vocabulary, source->place) : default_vocabulary();
+    const ModelConfig config =
+        source ? config_from_json(source->header.config, source->place) : bench_model(options.sizes, vocabulary);
     const auto proteins = bench_proteins(options.file, options.proteins, options.longest, false, vocabulary);
     const std::unique_ptr<Backend> backend = make_backend(options.device, communicator);
     log_information(fmt::format("{}, on {}", describe(config), backend->description()));
 
     Model model = make_model(config, *backend);
-    set_parameters(model, initial_parameters(model.layout, config, 1));
+    if (source)
+        load_parameters(model, *source, communicator);
+    else
+        set_parameters(model, initial_parameters(model.layout, config, 1));
 
     std::vector<std::uint32_t> lengths;
     for (const auto& protein : proteins) lengths.push_back(static_cast<std::uint32_t>(protein.size()));
@@ -127,6 +137,8 @@ void run(const Options& options, BenchRun& bench) {
 BenchAction add_bench_embed(CLI::App& command) {
     const auto options = std::make_shared<Options>();
     add_model_options(command, options->sizes);
+    command.add_option("--checkpoint", options->checkpoint,
+                       "sizes and weights of a checkpoint or Hugging Face folder (random weights without it)");
     command.add_option("--fasta", options->file, "proteins (random ones without it)");
     command.add_option("--proteins", options->proteins, "how many")->capture_default_str()->check(CLI::PositiveNumber);
     command.add_option("--longest", options->longest, "residues; longer proteins are left out")

@@ -1,13 +1,17 @@
-// protalbert_bench parameters: how many parameters the presets have, and the tables of the ALBERT paper counted anew.
+// protalbert_bench parameters: how many parameters the presets have, and the tables of the ALBERT paper counted anew;
+// or those of one preset or deck, tensor by tensor, with what training it takes.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cstdio>
 
+#include "base/deck.hpp"
 #include "base/progress.hpp"
 #include "bench/bench.hpp"
 #include "model/cost.hpp"
 #include "model/parameters.hpp"
+#include "train/train_step.hpp"
 
 namespace protalbert {
 namespace {
@@ -15,6 +19,8 @@ namespace {
 struct Options {
     std::int64_t vocabulary = 34;
     std::string preset;
+    std::string deck;
+    std::vector<std::string> overrides;
 };
 
 /// The paper's models read SentencePiece's 30,000 pieces.
@@ -93,10 +99,11 @@ constexpr PaperRow paper_rows[] = {
 };
 
 void print_paper(nlohmann::json& report) {
+    constexpr double million = 1e6;
     fmt::print(
-        "\nThe ALBERT paper's tables, counted with its 30,000 pieces, 512 positions, pooler, no heads\n"
-        "{:<6} {:<18} {:>5} {:>15} {:>16}\n",
-        "table", "model", "E", "counted", "paper, millions");
+        "\nThe ALBERT paper's tables, counted as its code counts: 30,000 pieces, 512 positions, pooler, no heads\n"
+        "{:<6} {:<18} {:>5} {:>15} {:>10} {:>18}\n",
+        "table", "model", "E", "counted", "millions", "printed, millions");
     for (const PaperRow& row : paper_rows) {
         ModelConfig config = preset(row.preset);
         config.vocabulary = paper_vocabulary;
@@ -104,28 +111,90 @@ void print_paper(nlohmann::json& report) {
         config.projection = config.embedding != config.hidden;
         config.sharing = row.sharing;
         const Counts counts = count(config);
-        fmt::print("{:<6} {:<18} {:>5} {:>15} {:>16}\n", row.table, row.name, row.embedding,
-                   grouped(counts.encoder + counts.pooler), row.printed);
+        const std::int64_t counted = counts.encoder + counts.pooler;
+        fmt::print("{:<6} {:<18} {:>5} {:>15} {:>10.2f} {:>18}\n", row.table, row.name, row.embedding, grouped(counted),
+                   static_cast<double>(counted) / million, row.printed);
         report["paper"].push_back({{"table", row.table},
                                    {"model", row.name},
                                    {"embedding", row.embedding},
-                                   {"counted", counts.encoder + counts.pooler},
+                                   {"sharing", sharing_name(row.sharing)},
+                                   {"counted", counted},
                                    {"printed_millions", row.printed}});
     }
+    fmt::print(
+        "The paper prints whole millions, most of them cut off; for xxlarge its table says 235 and its text 233.\n");
+}
+
+void print_tensors(const std::string& name, const ModelConfig& config, nlohmann::json& report) {
+    const ParameterLayout layout = make_parameter_layout(config);
+    fmt::print("\n{}, tensor by tensor (the decoder of masked residues is the word embedding)\n", name);
+    nlohmann::json tensors = nlohmann::json::array();
+    for (const Parameter& parameter : layout.parameters) {
+        fmt::print("{:<88} {:>14} {:>15}\n", parameter.name, fmt::format("[{}]", fmt::join(parameter.shape, ", ")),
+                   grouped(parameter.size));
+        tensors.push_back({{"name", parameter.name}, {"shape", parameter.shape}, {"size", parameter.size}});
+    }
+    fmt::print("\n{}\n", parameter_table(layout, config));
+    const Counts counts = count(config);
+    report["name"] = name;
+    report["encoder"] = counts.encoder;
+    report["pooler"] = counts.pooler;
+    report["heads"] = counts.heads;
+    report["tensors"] = std::move(tensors);
+}
+
+/// What training a deck takes: memory of a rank, and the bytes that the ranks sum in each step. Returns its parameters.
+std::int64_t print_training(const Options& options, nlohmann::json& report) {
+    Deck deck = Deck::read(options.deck, options.overrides);
+    const TrainSettings settings = read_train_settings(deck);
+    const ModelConfig config = read_model_config(deck, options.vocabulary);
+    deck.refuse_unknown_keys();
+    print_tensors(options.deck, config, report);
+
+    const MicroBatchLimits limits = micro_batch_limits(settings);
+    const std::int64_t element_bytes = settings.precision == Precision::float32 ? sizeof(float) : 2;
+    const MemoryEstimate memory =
+        training_memory(config, limits.tokens, limits.sequences, limits.masked, element_bytes);
+    const std::int64_t reduction = make_parameter_layout(config).size * std::int64_t{sizeof(float)};
+    const double flops =
+        training_flops(config, settings.sample.max_length) / static_cast<double>(settings.sample.max_length);
+    const auto line = [](const char* what, std::int64_t bytes) {
+        fmt::print("{:<56} {:>15}\n", what, format_bytes(static_cast<double>(bytes)));
+    };
+    line("memory a rank: parameters", memory.parameters);
+    line("memory a rank: gradients and moments", memory.optimizer);
+    line("memory a rank: activations of a micro-batch", memory.activations);
+    line("gradient that the ranks sum in each step", reduction);
+    fmt::print("{:<56} {:>15.2f}\n", "training MFLOP a token of the longest samples", flops * 1e-6);
+    report["model"] = nlohmann::json::parse(to_json(config));
+    report["max_length"] = settings.sample.max_length;
+    report["global_batch"] = settings.global_batch;
+    report["objective"] = objective_name(settings.sample.objective);
+    report["parameter_bytes"] = memory.parameters;
+    report["optimizer_bytes"] = memory.optimizer;
+    report["activation_bytes"] = memory.activations;
+    report["reduction_bytes"] = reduction;
+    report["training_flops_per_token"] = flops;
+    return make_parameter_layout(config).size;
 }
 
 void run(const Options& options, BenchRun& bench) {
     if (!bench.communicator.root()) return;
-    if (!options.preset.empty()) {
-        ModelConfig config = preset(options.preset);
+    if (!options.deck.empty()) {
+        bench.figure = {"parameters", print_training(options, bench.report), "parameters of " + options.deck};
+    } else {
+        const std::string name = options.preset.empty() ? "prot_albert" : options.preset;
+        ModelConfig config = preset(name);
         config.vocabulary = options.vocabulary;
-        fmt::print("{}\n", parameter_table(make_parameter_layout(config), config));
-        return;
+        if (options.preset.empty()) {
+            print_presets(options, bench.report);
+            print_paper(bench.report);
+            print_tensors(name, config, bench.report[name]);
+        } else {
+            print_tensors(name, config, bench.report);
+        }
+        bench.figure = {"parameters", make_parameter_layout(config).size, "parameters of " + name};
     }
-    print_presets(options, bench.report);
-    print_paper(bench.report);
-    bench.figure = {"encoder_parameters", bench.report["presets"]["prot_albert"]["encoder"],
-                    "parameters of prot_albert"};
     std::fflush(stdout);
 }
 
@@ -133,10 +202,16 @@ void run(const Options& options, BenchRun& bench) {
 
 BenchAction add_bench_parameters(CLI::App& command) {
     auto options = std::make_shared<Options>();
-    command.add_option("--vocabulary", options->vocabulary, "pieces of the vocabulary of the presets")
+    command.add_option("--vocabulary", options->vocabulary, "pieces of the vocabulary of presets and decks")
         ->check(CLI::Range(1, 1 << 20))
         ->capture_default_str();
-    command.add_option("--preset", options->preset, "print the parameter table of one preset instead");
+    auto* preset = command.add_option("--preset", options->preset, "one preset alone, tensor by tensor");
+    auto* deck =
+        command.add_option("--deck", options->deck, "one deck alone, with memory and the bytes of a reduction");
+    deck->excludes(preset);
+    command.add_option("--set", options->overrides, "key=value, instead of the deck's (repeatable)")
+        ->allow_extra_args(false)
+        ->needs(deck);
     return [options](BenchRun& bench) { run(*options, bench); };
 }
 

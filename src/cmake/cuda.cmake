@@ -5,6 +5,15 @@
 # Machine code for each compute capability, without PTX: a GPU that has none is told so, not compiled for at each start.
 set(cuda_usual_architectures 80-real 90-real)
 
+# CMake below 3.26 does not know that nvcc has C++20 since 12.0. In the caller's folder, as enable_language.
+macro(protalbert_enable_cuda)
+  enable_language(CUDA)
+  if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
+endmacro()
+
 # protalbert_cuda_library(NAME KIND): the backend as a library; also in tests/cuda_build.
 function(protalbert_cuda_library name kind)
   file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cu ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cpp)
@@ -15,10 +24,10 @@ function(protalbert_cuda_library name kind)
   # Functions of the standard library that are constants for the host are so for kernels; ptxas tells registers and
   # spills of each kernel. Only with the compilers that the tests run with a warning stops the build.
   target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xptxas=-v -Xcompiler=-Wall,-Wextra>)
+  set_target_properties(${name} PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
   if(PROTALBERT_WERROR)
     target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
   endif()
-  set_target_properties(${name} PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
 endfunction()
 
 # The interface library `nccl`, where NCCL is found: it sums gradients between GPUs. Without it MPI does, through the host.
@@ -54,7 +63,7 @@ endif()
 if(NOT CMAKE_CUDA_COMPILER)
   set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
 endif()
-enable_language(CUDA)
+protalbert_enable_cuda()
 protalbert_cuda_library(kernels_cuda_part STATIC)
 message(STATUS "CUDA: ${CUDAToolkit_VERSION} for compute capabilities ${CMAKE_CUDA_ARCHITECTURES}")
 protalbert_find_nccl()

@@ -21,8 +21,8 @@ namespace {
 /// How often the thread looks: a large sum takes a few messages of milliseconds each, and a look takes a microsecond.
 constexpr std::chrono::microseconds look_every{200};
 
-/// MPI libraries move messages only while somebody is inside MPI, so a thread looks after the sums in flight; where
-/// MPI allows one thread alone (less than MPI_THREAD_MULTIPLE), progress() and finish() do.
+/// MPI libraries move messages only while somebody is inside MPI, so a thread starts the sums and looks after them;
+/// where MPI allows one thread alone (less than MPI_THREAD_MULTIPLE), start(), progress() and finish() do.
 class HostReduction final : public ReductionMethod {
   public:
     HostReduction(const Communicator& communicator, Backend* backend)
@@ -45,24 +45,41 @@ class HostReduction final : public ReductionMethod {
         if (backend_ != nullptr) backend_->synchronize(stream);  // MPI reads the memory itself
         {
             const std::lock_guard lock(mutex_);
-            const auto begin = timeline::Clock::now();
-            start_mpi_sum(requests_, values, n, type, communicator_);
-            flights_.resize(requests_.size(), {timeline::is_on() ? name : std::string(), begin});
+            asked_.push_back({values, n, type, name});
+            idle_ = false;
         }
         changed_.notify_all();
+        progress();
     }
     void progress() override {
-        const std::lock_guard lock(mutex_);
-        if (!requests_.empty() && !error_) advance(MPI_Testsome, "MPI_Testsome");
+        if (thread_.joinable()) return;
+        taken_.swap(asked_);
+        begin_taken();
+        advance(MPI_Testsome, "MPI_Testsome");
     }
     void finish(Stream) override {
-        const std::lock_guard lock(mutex_);
+        if (!thread_.joinable()) {
+            while (!requests_.empty()) advance(MPI_Waitsome, "MPI_Waitsome");
+            return;
+        }
+        std::unique_lock lock(mutex_);
+        hurrying_ = true;
+        changed_.notify_all();
+        changed_.wait(lock, [&] { return idle_ || error_; });
+        hurrying_ = false;
         if (error_) std::rethrow_exception(error_);
-        while (!requests_.empty()) advance(MPI_Waitsome, "MPI_Waitsome");
     }
     std::string description() const override { return "MPI"; }
 
   private:
+    /// A sum asked for.
+    struct Sum {
+        void* values;
+        std::int64_t n;
+        Type type;
+        std::string name;
+    };
+    /// A sum in flight.
     struct Flight {
         std::string name;
         timeline::Clock::time_point begin;
@@ -70,22 +87,40 @@ class HostReduction final : public ReductionMethod {
 
     void look_after() {
         std::unique_lock lock(mutex_);
-        while (!stopping_) {
-            if (requests_.empty() || error_) {
-                changed_.wait(lock);
-                continue;
-            }
+        for (;;) {
+            changed_.wait(lock, [&] { return stopping_ || (!idle_ && !error_); });
+            if (stopping_) return;
+            taken_.swap(asked_);
+            lock.unlock();
+            std::exception_ptr caught;
             try {
+                begin_taken();
                 advance(MPI_Testsome, "MPI_Testsome");
             } catch (...) {
-                error_ = std::current_exception();
+                caught = std::current_exception();
             }
-            changed_.wait_for(lock, look_every);
+            lock.lock();
+            error_ = caught;
+            idle_ = requests_.empty() && asked_.empty();
+            if (idle_ || error_)
+                changed_.notify_all();
+            else if (!hurrying_ && asked_.empty())
+                changed_.wait_for(lock, look_every);
         }
     }
 
-    /// MPI_Testsome or MPI_Waitsome on the requests; with the mutex held.
+    void begin_taken() {
+        for (Sum& sum : taken_) {
+            const auto begin = timeline::Clock::now();
+            start_mpi_sum(requests_, sum.values, sum.n, sum.type, communicator_);
+            flights_.resize(requests_.size(), {std::move(sum.name), begin});
+        }
+        taken_.clear();
+    }
+
+    /// MPI_Testsome or MPI_Waitsome on the requests.
     void advance(decltype(MPI_Testsome)* call, const char* name) {
+        if (requests_.empty()) return;
         int count = 0;
         done_.resize(requests_.size());
         check_mpi(call(static_cast<int>(requests_.size()), requests_.data(), &count, done_.data(), MPI_STATUSES_IGNORE),
@@ -102,13 +137,20 @@ class HostReduction final : public ReductionMethod {
 
     const Communicator communicator_;
     Backend* const backend_;  ///< null where nothing is enqueued
-    std::mutex mutex_;        // guards what follows
-    std::condition_variable changed_;
+
+    // The thread's, or the caller's where there is none.
+    std::vector<Sum> taken_;
     std::vector<MPI_Request> requests_;
     std::vector<Flight> flights_;  // of each request
     std::vector<int> done_;        // space for MPI's answer
-    std::exception_ptr error_;     // the thread's
+
+    std::mutex mutex_;  // guards what follows; never held inside MPI, so that a caller never waits for a message
+    std::condition_variable changed_;
+    std::vector<Sum> asked_;
+    bool idle_ = true;       // nothing is asked for or in flight
+    bool hurrying_ = false;  // somebody waits
     bool stopping_ = false;
+    std::exception_ptr error_;
     std::thread thread_;
 };
 

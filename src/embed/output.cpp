@@ -8,7 +8,6 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <unordered_set>
 
@@ -105,7 +104,7 @@ std::vector<ByteRange> vector_ranges(const OutputFile& output, const VectorChoic
         add(output.residues, sizes.residues * residue_row);
         if (choice.mean) add(output.mean, sizes.proteins * pooled_row);
         if (choice.cls) add(output.cls, sizes.proteins * pooled_row);
-        add(output.checksums, sizes.proteins * sizeof(std::uint32_t));
+        add(output.checksums, sizes.proteins * sizeof(VectorChecksums));
         return ranges;
     }
     for (std::size_t i = 0; i < output.proteins.size(); ++i)
@@ -126,9 +125,11 @@ void write_missing_vectors(const OutputFile& output, const VectorChoice& choice,
             if (choice.layout == Layout::flat) {
                 if (choice.mean) file.write(nan.data(), row_bytes, output.mean + protein * row_bytes);
                 if (choice.cls) file.write(nan.data(), row_bytes, output.cls + protein * row_bytes);
-                const auto pooled = [&](bool chosen) { return std::span(nan).first(chosen ? nan.size() : 0); };
-                const std::uint32_t checksum = vectors_checksum(protein, {}, pooled(choice.mean), pooled(choice.cls));
-                file.write(&checksum, sizeof checksum, output.checksums + protein * sizeof checksum);
+                const std::uint32_t pooled = vector_checksum(protein, nan.data(), row_bytes);
+                const VectorChecksums checksums{
+                    choice.residues != ResidueVectors::none ? vector_checksum(protein, nullptr, 0) : 0,
+                    choice.mean ? pooled : 0, choice.cls ? pooled : 0};
+                file.write(&checksums, sizeof checksums, output.checksums + protein * sizeof checksums);
             } else if (choice.residues == ResidueVectors::none) {
                 file.write(nan.data(), row_bytes, output.proteins[protein]);
             }
@@ -187,7 +188,7 @@ void create_flat(Hdf5File& file, OutputFile& output, const VectorChoice& choice,
     file.create_dataset("/lengths", Element::uint64, {N});
     file.create_dataset("/offsets", Element::uint64, {N + 1});
     file.create_dataset("/status", Element::uint8, {N});
-    file.create_dataset("/checksums", Element::uint32, {N});
+    file.create_dataset("/checksums", Element::uint32, {N, 3});
     if (choice.mean) file.create_dataset("/mean", Element::float32, {N, H});
     if (choice.cls) file.create_dataset("/cls", Element::float32, {N, H});
     if (choice.residues != ResidueVectors::none)
@@ -249,15 +250,8 @@ ProgressEntry progress_entry(std::uint64_t batch, std::uint64_t value) {
     return {value, XXH3_64bits_withSeed(&value, sizeof value, batch)};
 }
 
-std::uint32_t vectors_checksum(std::uint64_t protein, std::span<const std::byte> residues, std::span<const float> mean,
-                               std::span<const float> cls) {
-    const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
-    PROTALBERT_CHECK(state != nullptr, "there is no memory for a checksum's state");
-    XXH3_64bits_reset_withSeed(state.get(), protein);
-    XXH3_64bits_update(state.get(), residues.data(), residues.size_bytes());
-    XXH3_64bits_update(state.get(), mean.data(), mean.size_bytes());
-    XXH3_64bits_update(state.get(), cls.data(), cls.size_bytes());
-    return static_cast<std::uint32_t>(XXH3_64bits_digest(state.get()));
+std::uint32_t vector_checksum(std::uint64_t protein, const void* data, std::size_t bytes) {
+    return static_cast<std::uint32_t>(XXH3_64bits_withSeed(data, bytes, protein));
 }
 
 std::uint64_t VectorChoice::residue_bytes() const {
@@ -273,7 +267,7 @@ std::uint64_t output_bytes(const VectorChoice& choice, const OutputSizes& sizes)
     constexpr std::uint64_t dataset_bytes = 700;
     const std::uint64_t tables =
         choice.layout == Layout::flat
-            ? sizes.proteins * (sizes.longest_id + 2 * sizeof(std::uint64_t) + 1 + sizeof(std::uint32_t))
+            ? sizes.proteins * (sizes.longest_id + 2 * sizeof(std::uint64_t) + 1 + sizeof(VectorChecksums))
             : sizes.proteins * (dataset_bytes + sizeof(std::uint64_t));
     return vectors + tables + sizes.batches * sizeof(ProgressEntry);
 }

@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -63,7 +62,7 @@ struct OutputFile {
     std::uint64_t residues = 0;           ///< flat: [rows, H]
     std::uint64_t mean = 0;               ///< flat: float32 [N, H]
     std::uint64_t cls = 0;                ///< flat: float32 [N, H]
-    std::uint64_t checksums = 0;          ///< flat: uint32 [N]
+    std::uint64_t checksums = 0;          ///< flat: uint32 [N, 3]
     std::vector<std::uint64_t> proteins;  ///< per protein: each one's dataset [N]
     std::vector<std::uint64_t> done;      ///< [B] values of the progress as they were when opened
 };
@@ -75,10 +74,12 @@ struct ProgressEntry {
 };
 ProgressEntry progress_entry(std::uint64_t batch, std::uint64_t value);
 
-/// A protein's entry in /checksums of the flat layout: the low half of XXH3 (64 bits), seeded with the protein's
-/// number, of the bytes of its /residues, /mean and /cls, as far as they are in the file, one after another.
-std::uint32_t vectors_checksum(std::uint64_t protein, std::span<const std::byte> residues, std::span<const float> mean,
-                               std::span<const float> cls);
+/// A protein's row of /checksums uint32 [N, 3] in the flat layout: of the bytes of its rows in /residues, /mean and
+/// /cls, each the low half of XXH3 (64 bits) seeded with the protein's number; 0 for vectors that are not in the file.
+struct VectorChecksums {
+    std::uint32_t residues = 0, mean = 0, cls = 0;
+};
+std::uint32_t vector_checksum(std::uint64_t protein, const void* data, std::size_t bytes);
 
 enum class OutputState { fresh, interrupted, finished };
 

@@ -119,13 +119,13 @@ void VectorWriter::write(const BatchVectors& vectors) {
         if (pooled && choice_.cls)
             file_.write(&vectors.cls[s * hidden_], pooled_row, flat ? cls_row : output_.proteins[item.protein]);
         if (flat) {
-            const auto pooled_vector = [&](const std::vector<float>& all, bool chosen) {
-                return chosen ? std::span(all).subspan(s * hidden_, hidden_) : std::span<const float>();
-            };
-            const std::uint32_t checksum = vectors_checksum(
-                item.protein, std::span(vectors.residues).subspan(row * residue_row, item.length * residue_row),
-                pooled_vector(vectors.mean, choice_.mean), pooled_vector(vectors.cls, choice_.cls));
-            file_.write(&checksum, sizeof checksum, output_.checksums + item.protein * sizeof checksum);
+            VectorChecksums checksums;
+            if (choice_.residues != ResidueVectors::none)
+                checksums.residues = vector_checksum(item.protein, vectors.residues.data() + row * residue_row,
+                                                     item.length * residue_row);
+            if (choice_.mean) checksums.mean = vector_checksum(item.protein, &vectors.mean[s * hidden_], pooled_row);
+            if (choice_.cls) checksums.cls = vector_checksum(item.protein, &vectors.cls[s * hidden_], pooled_row);
+            file_.write(&checksums, sizeof checksums, output_.checksums + item.protein * sizeof checksums);
         }
         row += item.length;
     }

@@ -14,11 +14,6 @@ namespace protalbert {
 
 static_assert(std::endian::native == std::endian::little, "the files' byte order is taken for the machine's");
 
-namespace {
-
-// Large enough for full speed of the disk, small beside any model.
-constexpr std::uint64_t buffer_bytes = std::uint64_t{4} << 20;
-
 float from_float16(std::uint16_t half) {
     const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
     const std::uint32_t exponent = half >> 10 & 0x1FU;
@@ -31,6 +26,11 @@ float from_float16(std::uint16_t half) {
     const std::uint32_t wide = exponent == 0x1F ? 0xFF : exponent - 15 + 127;
     return std::bit_cast<float>(sign | wide << 23 | fraction << 13);
 }
+
+namespace {
+
+// Large enough for full speed of the disk, small beside any model.
+constexpr std::uint64_t buffer_bytes = std::uint64_t{4} << 20;
 
 float from_bfloat16(std::uint16_t half) { return std::bit_cast<float>(static_cast<std::uint32_t>(half) << 16); }
 

@@ -33,6 +33,9 @@ std::vector<std::int64_t> row_major_strides(const std::vector<std::int64_t>& sha
 std::optional<std::uint64_t> extent_of(const std::vector<std::int64_t>& shape,
                                        const std::vector<std::int64_t>& strides);
 
+/// The value of a float16's bits; infinities and NaN stay what they are.
+float from_float16(std::uint16_t half);
+
 /// Fills `values` [elements], row-major, converting float16 and bfloat16 (exact in float32). Elements may lie row by
 /// row, or of a matrix column by column: PyTorch stores a transposed matrix as it was. Throws InputError naming file
 /// and tensor for other element types, other orders and truncated files. Beside `values` a few MiB are used.

@@ -203,7 +203,7 @@ void Trainer::log_step(const StepMetrics& metrics) {
 
 void Trainer::validate_now() {
     const Span span(Lane::compute, "validation");
-    last_validation_ = validate(validation_, state_, workspace_, communicator_);
+    last_validation_ = validate(validation_, state_.model, workspace_, communicator_);
     log_information(validation_line(*last_validation_));
     if (metrics_) metrics_->write_validation(state_.step - 1, *last_validation_);
 }

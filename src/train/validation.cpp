@@ -23,15 +23,15 @@ Validation prepare_validation(const Corpus& corpus, const TrainSettings& setting
     return validation;
 }
 
-Losses validate(const Validation& validation, const TrainState& state, StepWorkspace& workspace,
+Losses validate(const Validation& validation, const Model& model, StepWorkspace& workspace,
                 const Communicator& communicator) {
-    Backend& backend = *state.model.backend;
+    Backend& backend = *model.backend;
     StepSums sums;
     clear_losses(workspace, backend);
     for (const StepBatch& batch : validation.batches) {
         for (const PackedBatch& packed : batch.micro_batches) {
             upload_batch(workspace.batch, packed, backend, {});
-            evaluate(state.model, workspace.batch, *workspace.activations, workspace.step_losses(), {});
+            evaluate(model, workspace.batch, *workspace.activations, workspace.step_losses(), {});
             if (!workspace.exact) continue;
             add_losses(sums.losses, round_for_sums(download_losses(workspace, backend)));
             clear_losses(workspace, backend);

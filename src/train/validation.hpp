@@ -18,8 +18,8 @@ struct Validation {
 Validation prepare_validation(const Corpus& corpus, const TrainSettings& settings, const SampleCost& cost,
                               const Communicator& communicator);
 
-/// Mean losses with the state's parameters. Collective.
-Losses validate(const Validation& validation, const TrainState& state, StepWorkspace& workspace,
+/// Mean losses with the model's parameters. Collective.
+Losses validate(const Validation& validation, const Model& model, StepWorkspace& workspace,
                 const Communicator& communicator);
 
 }  // namespace protalbert

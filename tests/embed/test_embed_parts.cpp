@@ -264,7 +264,7 @@ TEST(Writer, AKillLosesOnlyTheBatchesInFlight) {
     output.part_path = folder / "vectors.h5.part";
     constexpr std::uint64_t batches = 6, H = 4;
     std::ofstream(output.part_path, std::ios::binary)
-        << std::string(batches * (sizeof(ProgressEntry) + H * 4 + sizeof(std::uint32_t)), '\0');
+        << std::string(batches * (sizeof(ProgressEntry) + H * 4 + sizeof(VectorChecksums)), '\0');
     output.mean = batches * sizeof(ProgressEntry);
     output.checksums = output.mean + batches * H * 4;
     VectorChoice choice;
@@ -361,7 +361,7 @@ TEST_F(Input, FileIsCompleteAfterAnInterruption) {
     const Hdf5File file = Hdf5File::open_alone(path);
     std::vector<float> residues(sizes.residues * H), mean(sizes.proteins * H), cls(mean);
     std::vector<std::uint64_t> offsets(sizes.proteins + 1);
-    std::vector<std::uint32_t> checksums(sizes.proteins);
+    std::vector<std::uint32_t> checksums(3 * sizes.proteins);
     file.read("/checksums", checksums.data(), {0, sizes.proteins});
     file.read("/residues", residues.data(), {0, sizes.residues});
     file.read("/mean", mean.data(), {0, sizes.proteins});
@@ -371,10 +371,12 @@ TEST_F(Input, FileIsCompleteAfterAnInterruption) {
     for (std::size_t i = 0; i < proteins.size(); ++i) {
         EXPECT_EQ(offsets[i + 1] - offsets[i], proteins[i].size());
         // By the formula in embed/output.hpp, from the bytes as any reader finds them.
-        std::string bytes(reinterpret_cast<const char*>(&residues[offsets[i] * H]), proteins[i].size() * H * 4);
-        bytes.append(reinterpret_cast<const char*>(&mean[i * H]), H * 4);
-        bytes.append(reinterpret_cast<const char*>(&cls[i * H]), H * 4);
-        EXPECT_EQ(checksums[i], static_cast<std::uint32_t>(XXH3_64bits_withSeed(bytes.data(), bytes.size(), i)));
+        const auto sum = [&](const float* values, std::uint64_t n) {
+            return static_cast<std::uint32_t>(XXH3_64bits_withSeed(values, n * sizeof(float), i));
+        };
+        EXPECT_EQ(checksums[3 * i], sum(residues.data() + offsets[i] * H, proteins[i].size() * H));
+        EXPECT_EQ(checksums[3 * i + 1], sum(&mean[i * H], H));
+        EXPECT_EQ(checksums[3 * i + 2], sum(&cls[i * H], H));
         for (std::uint64_t h = 0; h < H; ++h) {
             if (proteins[i].empty()) {
                 EXPECT_TRUE(std::isnan(mean[i * H + h]));

@@ -309,4 +309,39 @@ inline void optimize(OptimizerState& state, Vector g, const std::vector<Variable
     }
 }
 
+// Heads of predictions
+
+/// out [T, C] = bias [C] + sum over w of taps [t + w - W / 2, w, c] within the sequences of `offsets`.
+inline Vector window_sum(const Vector& taps, const Vector& bias, const std::vector<Index>& offsets, Index W, Index C) {
+    Vector out = zeros(offsets.back() * C);
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+        for (Index t = offsets[s]; t < offsets[s + 1]; ++t) {
+            for (Index c = 0; c < C; ++c) {
+                double sum = bias[at(0, 0, c)];
+                for (Index w = 0; w < W; ++w) {
+                    const Index from = t + w - W / 2;
+                    if (from >= offsets[s] && from < offsets[s + 1]) sum += taps[at(from * W + w, C, c)];
+                }
+                out[at(t, C, c)] = sum;
+            }
+        }
+    }
+    return out;
+}
+
+/// Gradient [T, W, C] of window_sum's taps: every output hands its gradient to the taps that it added.
+inline Vector window_sum_backward(const Vector& dout, const std::vector<Index>& offsets, Index W, Index C) {
+    Vector dtaps = zeros(offsets.back() * W * C);
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+        for (Index t = offsets[s]; t < offsets[s + 1]; ++t) {
+            for (Index w = 0; w < W; ++w) {
+                const Index from = t + w - W / 2;
+                if (from < offsets[s] || from >= offsets[s + 1]) continue;
+                for (Index c = 0; c < C; ++c) dtaps[at(from * W + w, C, c)] += dout[at(t, C, c)];
+            }
+        }
+    }
+    return dtaps;
+}
+
 }  // namespace protalbert::reference

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "kernels/backend.hpp"
+#include "kernels/cuda/cuda_backend.hpp"
 #include "tests/kernels/reference.hpp"
 
 namespace protalbert {
@@ -25,6 +27,10 @@ inline std::unique_ptr<Backend> test_backend(int threads = 2) {
     const char* device = std::getenv("PROTALBERT_TEST_DEVICE");
     const char* precision = std::getenv("PROTALBERT_TEST_PRECISION");
     const bool bfloat16 = precision != nullptr && std::string(precision) == "bfloat16";
+    if (device != nullptr && std::string(device) == "cuda" && cuda_devices().count == 0) {
+        std::printf("skipped: %s\n", cuda_devices().none.c_str());
+        std::exit(77);  // what ctest is told to take for a skipped test
+    }
     return make_backend(device != nullptr ? device : "cpu", bfloat16 ? Precision::bfloat16 : Precision::float32,
                         threads);
 }

@@ -43,6 +43,31 @@ TEST(Classify, LossAndGradient) {
     }
 }
 
+/// classify without its product: the same of logits that are given, also over them.
+TEST(CrossEntropy, LossAndGradientOfGivenLogits) {
+    const auto backend = test_backend();
+    for (const Case& c : cases) {
+        SCOPED_TRACE(testing::Message() << c.M << " x " << c.C);
+        Vector logits = random_values(c.M * c.C, 2, 1);
+        const std::vector<std::int32_t> labels = some_labels(c);
+        Tensor logits_device(*backend, logits), dlogits(*backend, c.M * c.C);
+        const Input<std::int32_t> labels_device(*backend, labels);
+        Guarded<LossSums> sums(*backend, {{3.0, 5}});
+        const auto want = reference::classify(logits, labels, 0.125, c.C);
+        backend->cross_entropy(sums.device(), {}, logits_device.activations(), labels_device.device(), 0.125, c.M, c.C,
+                               {});
+        EXPECT_NEAR(sums.host()[0].loss, want.loss + 3, tolerance(*backend, loss_tolerance) * (want.loss + 3));
+        EXPECT_EQ(sums.host()[0].correct, want.correct + 5);
+        backend->cross_entropy(sums.device(), dlogits.activations(), logits_device.activations(),
+                               labels_device.device(), 0.125, c.M, c.C, {});
+        expect_close(dlogits.host(), want.dlogits, tolerance(*backend, loss_tolerance), "dlogits");
+        const Activations both = logits_device.changeable().activations();
+        backend->cross_entropy(sums.device(), both, both, labels_device.device(), 0.125, c.M, c.C, {});
+        expect_close(logits_device.host(), want.dlogits, tolerance(*backend, loss_tolerance), "dlogits over logits");
+        EXPECT_EQ(sums.host()[0].correct, 3 * want.correct + 5);
+    }
+}
+
 /// Logits of +-1e4: a loss of 2e4, a gradient of exactly one-hot, no overflow.
 TEST(Classify, LargeLogits) {
     const auto backend = test_backend();

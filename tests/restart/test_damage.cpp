@@ -19,6 +19,7 @@
 #include "io/checkpoint.hpp"
 #include "io/hdf5.hpp"
 #include "io/seal.hpp"
+#include "probe/features.hpp"
 #include "tests/foundation/mpi_main.hpp"
 
 namespace protalbert {
@@ -239,40 +240,52 @@ TEST_F(Damage, UnfinishedEmbeddings) {
 TEST_F(Damage, FinishedEmbeddings) {
     const Job job(folder_, Layout::flat);
     const OutputFile made = job.create(world_);
+    const std::uint64_t H = job.sizes.hidden;
+    std::mt19937 random(3);
+    std::vector<float> residues(job.sizes.residues * H), means(job.sizes.proteins * H);
+    for (std::vector<float>* values : {&residues, &means})
+        for (float& value : *values) value = static_cast<float>(random());
+    LabelledProteins proteins;  // those that have vectors
+    std::vector<std::uint64_t> numbers, firsts;
     {
         const PositionedFile file(made.part_path, true);
-        const std::vector<float> vectors(job.sizes.residues * job.sizes.hidden, 0.5F);
-        file.write(vectors.data(), vectors.size() * sizeof(float), made.residues);
+        file.write(residues.data(), residues.size() * sizeof(float), made.residues);
+        std::uint64_t first = 0;
+        for (std::uint64_t i = 0; i < job.lengths.size(); first += job.lengths[i++]) {
+            if (job.lengths[i] == 0) continue;
+            const std::uint64_t row = H * sizeof(float);
+            file.write(&means[i * H], row, made.mean + i * row);
+            file.write(&means[i * H], row, made.cls + i * row);
+            const std::uint32_t of_mean = vector_checksum(i, &means[i * H], row);
+            const VectorChecksums checksums{vector_checksum(i, &residues[first * H], job.lengths[i] * row), of_mean,
+                                            of_mean};
+            file.write(&checksums, sizeof checksums, made.checksums + i * sizeof checksums);
+            proteins.ids.push_back(fmt::format("p{}", i + 1));
+            proteins.lengths.push_back(job.lengths[i]);
+            numbers.push_back(i);
+            firsts.push_back(first);
+        }
         for (const std::uint64_t batch : {0, 1, 2}) {
             const ProgressEntry entry = progress_entry(batch, 1);
             file.write(&entry, sizeof entry, made.progress + batch * sizeof entry);
         }
     }
     finish_output(job.output, made, job.sizes, world_);
-    const std::string whole = read_text_file(job.output, "embeddings");
-    // Vectors have checksums of their own, which whoever reads them compares; all else is under the file's seal.
-    mutate("finished embeddings", whole, job.output, [&] {
-        std::string found = read_text_file(job.output, "embeddings");
+    mutate("finished embeddings", read_text_file(job.output, "embeddings"), job.output, [&] {
         if (find_output(job.output, job.identity, false, world_) != OutputState::finished) return false;
-        if (found.size() != whole.size()) return false;
-        const auto same = [&](std::uint64_t first, std::uint64_t last) {
-            return found.compare(first, last - first, whole, first, last - first) == 0;
-        };
-        const std::uint64_t row = job.sizes.hidden * sizeof(float);
-        const std::uint64_t rows[][2] = {
-            {made.residues, job.sizes.residues}, {made.mean, job.sizes.proteins}, {made.cls, job.sizes.proteins}};
-        const std::uint64_t checksum_bytes = job.sizes.proteins * sizeof(std::uint32_t);
-        std::uint64_t at = 0;
         bool right = true;
-        std::vector<ByteRange> vectors = {{made.checksums, made.checksums + checksum_bytes}};
-        for (const auto& [first, count] : rows) vectors.push_back({first, first + count * row});
-        std::sort(vectors.begin(), vectors.end(),
-                  [](const ByteRange& left, const ByteRange& right_range) { return left.first < right_range.first; });
-        for (const ByteRange& range : vectors) {
-            right &= same(at, range.first);
-            at = range.last;
+        for (const Task task : {Task::secondary_structure, Task::localization}) {
+            proteins.task = task;
+            const Features features = embedding_features(job.output, proteins, world_);
+            for (std::uint32_t i = 0; i < proteins.count(); ++i) {
+                const bool of_residues = task == Task::secondary_structure;
+                const float* const want = of_residues ? &residues[firsts[i] * H] : &means[numbers[i] * H];
+                std::vector<float> found((of_residues ? proteins.lengths[i] : 1) * H);
+                features.read(i, found.data());
+                right &= std::equal(found.begin(), found.end(), want);
+            }
         }
-        return right && same(at, whole.size());
+        return right;
     });
 }
 

@@ -5,6 +5,9 @@
 #include <cstdlib>
 
 #include "../foundation/mpi_main.hpp"
+#include "base/error.hpp"
+#include "kernels/cuda/cuda_backend.hpp"
+#include "train/train_memory.hpp"
 #include "training_run.hpp"
 
 namespace protalbert {
@@ -75,6 +78,7 @@ struct Tolerances {
 };
 
 void compare(Precision precision, const Tolerances& tolerances) {
+    if (cuda_devices().count == 0) GTEST_SKIP() << cuda_devices().none;
     const Communicator world = Communicator::world();
     const std::filesystem::path folder = make_shared_folder("protalbert_cuda_parity");
     const std::string file = (folder / "corpus.h5").string();
@@ -103,6 +107,66 @@ TEST(CudaParity, Float32) { compare(Precision::float32, {.loss = 1e-6, .gradient
 /// and back, which adds up to a few per cent of a gradient; the update divides each element by its size, so that small
 /// elements carry their errors in full.
 TEST(CudaParity, Bfloat16) { compare(Precision::bfloat16, {.loss = 5e-3, .gradient = 2e-2, .way = 0.1}); }
+
+/// The formula covers every array of a run: once its memory is taken, neither making the run nor its steps take more.
+TEST(CudaMemory, OneBlockHoldsARun) {
+    if (cuda_devices().count == 0) GTEST_SKIP() << cuda_devices().none;
+    const Communicator world = Communicator::world();
+    const std::filesystem::path folder = make_shared_folder("protalbert_cuda_memory");
+    const std::string file = (folder / "corpus.h5").string();
+    loader_test::write_corpus(file, loader_test::random_proteins(100), world);
+    const Corpus corpus(file, world);
+    for (const bool reproducible : {false, true}) {
+        TrainSettings settings = tiny_settings(folder / "run");
+        settings.reproducible = reproducible;
+        const std::unique_ptr<Backend> backend = make_backend("cuda", Precision::bfloat16, 1);
+        reserve_train_memory(parity_config(), settings, *backend);
+        const std::size_t free = backend->memory()->free;
+        TrainState state = make_train_state(parity_config(), *backend);
+        set_parameters(state.model, initial_parameters(state.model.layout, state.model.config, 1));
+        StepWorkspace workspace = make_step_workspace(state.model, micro_batch_limits(settings), reproducible, world);
+        EXPECT_EQ(backend->memory()->free, free) << "reproducible " << reproducible;
+        const LoaderSettings loader{.sample = settings.sample,
+                                    .global_batch = settings.global_batch,
+                                    .batch_tokens = settings.batch_tokens,
+                                    .blocks = {},
+                                    .reproducible = reproducible};
+        std::size_t after_first_step = 0;
+        for (const StepBatch& batch : BatchLoader::validation_batches(
+                 corpus, 26, loader, [](std::int64_t length) { return static_cast<double>(length); }, world)) {
+            compute_gradients(state, batch, workspace);
+            update_parameters(state, workspace, settings, 1e-3);
+            // The first update leaves the optimiser's table of variables behind.
+            if (after_first_step == 0) after_first_step = backend->memory()->free;
+            EXPECT_EQ(backend->memory()->free, after_first_step);
+        }
+    }
+}
+
+TEST(CudaMemory, TooLargeABatchIsToldWhatFits) {
+    if (cuda_devices().count == 0) GTEST_SKIP() << cuda_devices().none;
+    TrainSettings settings = tiny_settings("nowhere");
+    const std::unique_ptr<Backend> backend = make_backend("cuda", Precision::bfloat16, 1);
+    ModelConfig config = parity_config();
+    config.layers = 12;
+    settings.batch_tokens = std::int64_t{1} << 30;
+    settings.global_batch = 1 << 20;
+    std::int64_t fits = 0;
+    try {
+        reserve_train_memory(config, settings, *backend);
+        FAIL() << "no error";
+    } catch (const InputError& error) {
+        const std::string text = error.what();
+        const std::string before = "train.batch_tokens = ";
+        fits = std::atoll(text.c_str() + text.rfind(before) + before.size());
+        EXPECT_NE(text.find("more than"), std::string::npos) << text;
+    }
+    ASSERT_GT(fits, 0);
+    settings.batch_tokens = fits;
+    EXPECT_LE(train_memory_bytes(config, settings, 2), backend->memory()->free);
+    settings.batch_tokens = fits + 256;  // the next step of the search
+    EXPECT_THROW(reserve_train_memory(config, settings, *backend), InputError);
+}
 
 }  // namespace
 }  // namespace protalbert

@@ -1,0 +1,241 @@
+#include "probe/labels.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "base/random.hpp"
+#include "data/vocabulary.hpp"
+#include "probe/records.hpp"
+
+namespace protalbert {
+namespace {
+
+/// The word without case, and with blanks of every kind as dots.
+std::string simple(std::string_view word) {
+    std::string text;
+    for (const char letter : word)
+        text +=
+            letter == '_' || letter == ' ' ? '.' : static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    return text;
+}
+
+/// SET=..., VALIDATION=... and the word "test" of a header.
+Split read_split(const std::string& path, const Record& record) {
+    Split split = Split::train;
+    bool validation = false;
+    for (const std::string& field : record.fields) {
+        const std::string word = simple(field);
+        if (word == "test" || word == "set=test") {
+            split = Split::test;
+        } else if (word == "validation=true" || word == "set=validation") {
+            validation = true;
+        } else if (word.starts_with("set=") && word != "set=train") {
+            throw InputError(fmt::format("{}: '{}' is not known; write SET=train, SET=test or SET=validation",
+                                         record_place(path, record), field));
+        } else if (word.starts_with("validation=") && word != "validation=false") {
+            throw InputError(fmt::format("{}: '{}' is not known; write VALIDATION=True or VALIDATION=False",
+                                         record_place(path, record), field));
+        }
+    }
+    return split == Split::train && validation ? Split::validation : split;
+}
+
+/// Classes of a record's letters; -1 for '-' and '.'.
+std::vector<std::int8_t> read_classes(const std::string& path, const Record& record, const LabelKind& kind) {
+    std::vector<std::int8_t> classes;
+    classes.reserve(record.text.size());
+    for (const char letter : record.text) {
+        const std::size_t found = kind.letters.find(letter);
+        if (found == std::string::npos && letter != '-' && letter != '.')
+            throw InputError(
+                fmt::format("{}: label '{}' of residue {} is none of {}; write '-' where there is no label",
+                            record_place(path, record), letter, classes.size() + 1, kind.letters));
+        classes.push_back(found == std::string::npos ? std::int8_t{-1} : static_cast<std::int8_t>(found));
+    }
+    return classes;
+}
+
+void check_length(std::size_t length, std::size_t wanted, const std::string& place, const std::string& what,
+                  const std::string& other) {
+    if (length != wanted)
+        throw InputError(fmt::format("{} has {} {}, but {} for it in {}; they must be of the same protein", place,
+                                     length, what, wanted, other));
+}
+
+LabelledProteins read_structure(const LabelFiles& files, const Communicator& communicator) {
+    LabelledProteins proteins;
+    const std::span<const LabelKind> kinds = label_kinds(Task::secondary_structure);
+    const std::string* const paths[] = {&files.three_state, &files.eight_state, &files.disorder};
+    for (std::size_t k = 0; k < kinds.size(); ++k) {
+        const std::string& path = *paths[k];
+        if (path.empty()) continue;
+        const std::vector<Record> records = read_records(path, "the label file", communicator);
+        const RecordIndex index(path, "label", records);
+        // The first file names the proteins; the others must have them all.
+        const bool first = proteins.kinds.empty();
+        if (first) {
+            proteins.file = path;
+            proteins.rows = {0};
+            for (const Record& record : records) {
+                proteins.ids.push_back(record.id);
+                proteins.splits.push_back(read_split(path, record));
+                proteins.lengths.push_back(record.text.size());
+                proteins.rows.push_back(proteins.rows.back() + record.text.size());
+            }
+        }
+        proteins.kinds.push_back(kinds[k]);
+        std::vector<std::int8_t>& labels = proteins.labels.emplace_back();
+        labels.reserve(proteins.rows.back());
+        for (std::size_t i = 0; i < proteins.count(); ++i) {
+            const Record& record = first ? records[i] : index.find(proteins.ids[i], proteins.file);
+            check_length(record.text.size(), proteins.lengths[i], record_place(path, record), "labels", proteins.file);
+            const std::vector<std::int8_t> classes = read_classes(path, record, kinds[k]);
+            labels.insert(labels.end(), classes.begin(), classes.end());
+        }
+    }
+    if (proteins.kinds.empty())
+        throw InputError("there are no labels; give one or more of --three-state, --eight-state and --disorder");
+    return proteins;
+}
+
+/// Takes the labels of structure away where the mask is 0. Disorder stays: residues without structure are what it is.
+void apply_mask(LabelledProteins& proteins, const std::string& path, const Communicator& communicator) {
+    const std::vector<Record> records = read_records(path, "the mask", communicator);
+    const RecordIndex index(path, "mask", records);
+    for (std::size_t i = 0; i < proteins.count(); ++i) {
+        const Record& record = index.find(proteins.ids[i], proteins.file);
+        check_length(record.text.size(), proteins.lengths[i], record_place(path, record), "letters", proteins.file);
+        for (std::size_t r = 0; r < record.text.size(); ++r) {
+            const char letter = record.text[r];
+            if (letter != '0' && letter != '1')
+                throw InputError(fmt::format("{}: '{}' at residue {}: a mask has 1 where labels count, else 0",
+                                             record_place(path, record), letter, r + 1));
+            if (letter == '1') continue;
+            for (std::size_t k = 0; k < proteins.kinds.size(); ++k)
+                if (proteins.kinds[k].name != "disorder") proteins.labels[k][proteins.rows[i] + r] = -1;
+        }
+    }
+}
+
+/// "Nucleus-S" to classes of location and membrane.
+std::pair<std::int8_t, std::int8_t> read_location(const std::string& path, const Record& record) {
+    const std::span<const LabelKind> kinds = label_kinds(Task::localization);
+    const auto refuse = [&](const std::string& why) {
+        return InputError(fmt::format("{}: {}; a header is >ID Location-M|S|U [test], for example >P12345 Nucleus-S",
+                                      record_place(path, record), why));
+    };
+    if (record.fields.empty()) throw refuse("there is no location behind the id");
+    const std::string& field = record.fields.front();
+    const std::size_t hyphen = field.rfind('-');
+    const std::string_view bound = hyphen == std::string::npos ? "" : std::string_view(field).substr(hyphen + 1);
+    if (bound != "M" && bound != "S" && bound != "U")
+        throw refuse(fmt::format("'{}' does not end in -M, -S or -U", field));
+    const auto membrane = static_cast<std::int8_t>(bound == "U" ? -1 : bound == "M");
+    const std::string name = simple(field.substr(0, hyphen));
+    for (std::size_t c = 0; c < kinds[0].classes.size(); ++c)
+        if (name == simple(kinds[0].classes[c])) return {static_cast<std::int8_t>(c), membrane};
+    if (name == "cytoplasm-nucleus") return {std::int8_t{-1}, membrane};
+    throw refuse(fmt::format("location '{}' is none of {} and Cytoplasm-Nucleus", field.substr(0, hyphen),
+                             fmt::join(kinds[0].classes, ", ")));
+}
+
+LabelledProteins read_localization(const std::string& path, const Communicator& communicator) {
+    LabelledProteins proteins;
+    proteins.task = Task::localization;
+    proteins.file = path;
+    const std::span<const LabelKind> kinds = label_kinds(Task::localization);
+    proteins.kinds.assign(kinds.begin(), kinds.end());
+    proteins.labels.resize(kinds.size());
+    proteins.rows = {0};
+    const std::vector<Record> records = read_records(path, "the label file", communicator);
+    const RecordIndex unique(path, "label", records);
+    for (const Record& record : records) {
+        const auto [location, membrane] = read_location(path, record);
+        proteins.ids.push_back(record.id);
+        proteins.splits.push_back(read_split(path, record));
+        proteins.lengths.push_back(record.text.size() - (record.text.ends_with('*') ? 1 : 0));
+        proteins.rows.push_back(proteins.rows.back() + 1);
+        proteins.labels[0].push_back(location);
+        proteins.labels[1].push_back(membrane);
+    }
+    return proteins;
+}
+
+/// Moves a share of the training proteins to validation when the files have none there.
+void hold_out(LabelledProteins& proteins, double share, std::uint64_t seed) {
+    const std::vector<std::uint32_t> train = proteins.members(Split::train);
+    if (!proteins.members(Split::validation).empty() || train.size() < 2) return;
+    const auto count = std::clamp(static_cast<std::size_t>(share * static_cast<double>(train.size())), std::size_t{1},
+                                  train.size() - 1);
+    for (std::size_t i = 0; i < count; ++i)
+        proteins.splits[train[permute(i, train.size(), seed, Purpose::head, ~0U, 0)]] = Split::validation;
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> LabelledProteins::members(Split split) const {
+    std::vector<std::uint32_t> numbers;
+    for (std::size_t i = 0; i < count(); ++i)
+        if (splits[i] == split) numbers.push_back(static_cast<std::uint32_t>(i));
+    return numbers;
+}
+
+LabelledProteins read_labels(Task task, const LabelFiles& files, double validation_share, std::uint64_t seed,
+                             const Communicator& communicator) {
+    LabelledProteins proteins = task == Task::secondary_structure ? read_structure(files, communicator)
+                                                                  : read_localization(files.localization, communicator);
+    if (task == Task::secondary_structure && !files.mask.empty()) apply_mask(proteins, files.mask, communicator);
+    hold_out(proteins, validation_share, seed);
+    return proteins;
+}
+
+LabelledProteins labels_of_kinds(const LabelledProteins& proteins, const std::vector<LabelKind>& kinds) {
+    LabelledProteins chosen = proteins;
+    chosen.kinds = kinds;
+    chosen.labels.assign(kinds.size(), std::vector<std::int8_t>(proteins.rows.back(), -1));
+    bool any = false;
+    for (std::size_t k = 0; k < kinds.size(); ++k)
+        for (std::size_t from = 0; from < proteins.kinds.size(); ++from)
+            if (proteins.kinds[from].name == kinds[k].name) {
+                chosen.labels[k] = proteins.labels[from];
+                any = true;
+            }
+    if (!any) throw InputError(fmt::format("the head predicts nothing that {} has labels of", proteins.file));
+    return chosen;
+}
+
+Residues read_residues(const std::string& path, const LabelledProteins& proteins, const Communicator& communicator) {
+    // The letters that count as residues are those of every reader; their numbers are one-hot columns here.
+    const Vocabulary vocabulary = default_vocabulary();
+    const std::string_view letters(residue_letters);
+    std::array<int, 256> columns{};
+    for (std::size_t byte = 0; byte < columns.size(); ++byte) {
+        const int id = vocabulary.residue_ids[byte];
+        columns[byte] = id < 0 ? -1 : static_cast<int>(letters.find(vocabulary.pieces[static_cast<std::size_t>(id)]));
+    }
+    const std::vector<Record> records = read_records(path, "the file of proteins", communicator);
+    const RecordIndex index(path, "sequence", records);
+    Residues residues{{}, {0}};
+    for (std::size_t i = 0; i < proteins.count(); ++i) {
+        const Record& record = index.find(proteins.ids[i], proteins.file);
+        std::string_view text = record.text;
+        if (text.ends_with('*')) text.remove_suffix(1);
+        check_length(text.size(), proteins.lengths[i], record_place(path, record), "residues", proteins.file);
+        for (std::size_t r = 0; r < text.size(); ++r) {
+            const int column = columns[static_cast<unsigned char>(text[r])];
+            if (column < 0)
+                throw InputError(
+                    fmt::format("{}: '{}' at {} is no residue", record_place(path, record), text[r], r + 1));
+            residues.ids.push_back(static_cast<std::uint8_t>(column));
+        }
+        residues.firsts.push_back(residues.ids.size());
+    }
+    return residues;
+}
+
+}  // namespace protalbert

@@ -1,0 +1,213 @@
+#include "probe/probe.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "base/error.hpp"
+#include "base/file_system.hpp"
+#include "base/log.hpp"
+#include "base/progress.hpp"
+#include "comm/program.hpp"
+#include "probe/encoder_features.hpp"
+#include "probe/evaluation.hpp"
+#include "probe/head_file.hpp"
+#include "probe/report.hpp"
+
+namespace protalbert {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+/// Files that are removed when the work is done; after a failure they stay for the next call.
+class ScratchFiles {
+  public:
+    explicit ScratchFiles(const Communicator& communicator) : communicator_(communicator) {}
+    std::string add(const std::string& path) { return paths_.emplace_back(path); }
+    void remove() {
+        communicator_.barrier();
+        std::error_code ignored;
+        for (const std::string& path : paths_)
+            if (communicator_.root()) fs::remove(path, ignored);
+        paths_.clear();
+    }
+
+  private:
+    const Communicator& communicator_;
+    std::vector<std::string> paths_;
+};
+
+void report_proteins(const LabelledProteins& proteins) {
+    const auto count = [&](Split split) { return format_count(proteins.members(split).size()); };
+    log_information(fmt::format("{}: {} proteins to train on, {} for validation, {} for the test", proteins.file,
+                                count(Split::train), count(Split::validation), count(Split::test)));
+    for (std::size_t k = 0; k < proteins.kinds.size(); ++k) {
+        const auto labelled = std::count_if(proteins.labels[k].begin(), proteins.labels[k].end(),
+                                            [](std::int8_t label) { return label >= 0; });
+        log_information(fmt::format(
+            "  {}: {} labels of {} {}", proteins.kinds[k].title, format_count(static_cast<std::uint64_t>(labelled)),
+            format_count(proteins.rows.back()), proteins.task == Task::secondary_structure ? "residues" : "proteins"));
+    }
+}
+
+Json settings_json(const ProbeOptions& options, const LabelledProteins& proteins) {
+    Json json;
+    json["labels"] = proteins.file;
+    json["vectors"] = options.vectors.embeddings.empty() ? options.vectors.checkpoint : options.vectors.embeddings;
+    json["piece_length"] = options.vectors.piece_length;
+    json["learning_rate"] = options.settings.learning_rate;
+    json["batch"] = options.settings.batch;
+    json["epochs"] = options.settings.epochs;
+    json["patience"] = options.settings.patience;
+    json["seed"] = options.settings.seed;
+    for (const Split split : {Split::train, Split::validation, Split::test})
+        json[split == Split::train        ? "training_proteins"
+             : split == Split::validation ? "validation_proteins"
+                                          : "test_proteins"] = proteins.members(split).size();
+    json["program"] = program_version();
+    return json;
+}
+
+std::vector<Score> score_all(const LabelledProteins& proteins, const std::vector<std::uint32_t>& numbers,
+                             const std::vector<std::vector<std::uint8_t>>& classes, std::uint64_t seed) {
+    std::vector<Score> scores;
+    for (std::size_t k = 0; k < proteins.kinds.size(); ++k)
+        scores.push_back(score_predictions(proteins, k, numbers, classes[k], seed));
+    return scores;
+}
+
+ScoredFeatures majority(const LabelledProteins& proteins, const std::vector<std::uint32_t>& numbers,
+                        std::uint64_t seed) {
+    std::vector<std::vector<std::uint8_t>> classes;
+    for (std::size_t k = 0; k < proteins.kinds.size(); ++k) classes.push_back(majority_classes(proteins, k, numbers));
+    return {"majority class", 0, 0, 0, score_all(proteins, numbers, classes, seed)};
+}
+
+/// Trains and scores a head on some features; `trained` (may be null) gets the head.
+ScoredFeatures train_and_score(const std::string& name, const Features& features, const LabelledProteins& proteins,
+                               const std::vector<std::uint32_t>& numbers, const ProbeSettings& settings,
+                               Backend& backend, const Communicator& communicator, TrainedHead* trained) {
+    const HeadConfig config = head_config(proteins.task, features.count, proteins.kinds);
+    TrainedHead result = train_head(name, config, features, proteins, settings, backend, communicator);
+    log_information(fmt::format("{}: {} epochs, the best is {}", name, result.epochs, result.best_epoch));
+    const Head head = make_head(config, result.values, backend);
+    const Evaluation evaluation = evaluate_head(head, features, proteins, numbers, communicator);
+    ScoredFeatures scored{name, features.count, result.epochs, result.best_epoch,
+                          score_all(proteins, numbers, evaluation.classes, settings.seed)};
+    if (trained != nullptr) *trained = std::move(result);
+    return scored;
+}
+
+void publish(const Report& report, const std::string& path, const Communicator& communicator) {
+    log_information(fmt::format("scores\n{}", report_table(report)));
+    if (path.empty()) return;
+    on_root(communicator, [&] { write_report(path, report); });
+    log_information(fmt::format("{} holds these scores", path));
+}
+
+}  // namespace
+
+int train_probe(ProbeOptions options, const Communicator& communicator) {
+    // 1. Labels, and a place for what will be written, before anything long.
+    on_root(communicator, [&] {
+        require_writable_place(options.head, "head");
+        if (!options.report.empty()) require_writable_place(options.report, "report");
+    });
+    const LabelledProteins proteins =
+        read_labels(options.task, options.labels, options.validation_share, options.settings.seed, communicator);
+    report_proteins(proteins);
+    if (options.vectors.proteins.empty() && options.task == Task::localization)
+        options.vectors.proteins = options.labels.localization;
+    const bool has_residues = !options.vectors.proteins.empty();
+    const auto residues =
+        has_residues && options.baselines
+            ? std::make_shared<const Residues>(read_residues(options.vectors.proteins, proteins, communicator))
+            : nullptr;
+    const std::unique_ptr<Backend> backend =
+        make_backend(options.device, Precision::float32, threads_for_rank(communicator));
+
+    // 2. The encoder's vectors, and a head on them.
+    ScratchFiles scratch(communicator);
+    const std::string embeddings = options.vectors.embeddings.empty() ? scratch.add(options.head + ".embeddings") : "";
+    const Features features = encoder_features(options.vectors, embeddings, options.device, proteins, communicator);
+    const std::vector<std::uint32_t> test = proteins.members(Split::test);
+    Report report{options.task, "test", proteins.kinds, {}, settings_json(options, proteins).dump()};
+    TrainedHead trained;
+    report.all.push_back(
+        train_and_score("encoder", features, proteins, test, options.settings, *backend, communicator, &trained));
+    Json training = settings_json(options, proteins);
+    training["best_epoch"] = trained.best_epoch;
+    training["validation_loss"] = trained.validation_loss;
+    write_head(options.head,
+               {head_config(options.task, features.count, proteins.kinds), trained.values, features.encoder,
+                features.checkpoint_hash, options.vectors.piece_length, training.dump()},
+               communicator);
+    log_information(fmt::format("{} holds the head", options.head));
+
+    // 3. Baselines under the same head and budget.
+    if (options.baselines && residues)
+        report.all.push_back(train_and_score("one-hot residues", one_hot_features(residues, options.task), proteins,
+                                             test, options.settings, *backend, communicator, nullptr));
+    if (options.baselines && options.vectors.embeddings.empty()) {
+        VectorSource untrained = options.vectors;
+        untrained.checkpoint = scratch.add(options.head + ".untrained");
+        write_untrained_checkpoint(options.vectors.checkpoint, options.settings.seed, untrained.checkpoint,
+                                   communicator);
+        const Features initial = encoder_features(untrained, scratch.add(options.head + ".untrained.embeddings"),
+                                                  options.device, proteins, communicator);
+        report.all.push_back(train_and_score("untrained encoder", initial, proteins, test, options.settings, *backend,
+                                             communicator, nullptr));
+    }
+    report.all.push_back(majority(proteins, test, options.settings.seed));
+
+    // 4. The scores.
+    if (test.empty())
+        log_information("no protein is for the test (SET=test, or the word test): nothing to score");
+    else
+        publish(report, options.report, communicator);
+    scratch.remove();
+    return exit_done;
+}
+
+int evaluate_probe(const ProbeOptions& options, const Communicator& communicator) {
+    const HeadFile file = read_head(options.head, communicator);
+    if (file.config.task != options.task)
+        throw InputError(fmt::format("{} is a head for --task {}", options.head, task_name(file.config.task)));
+    LabelledProteins proteins =
+        read_labels(options.task, options.labels, options.validation_share, options.settings.seed, communicator);
+    report_proteins(proteins);
+    VectorSource source = options.vectors;
+    source.piece_length = file.piece_length;
+    if (source.proteins.empty()) source.proteins = options.labels.localization;
+    const std::unique_ptr<Backend> backend =
+        make_backend(options.device, Precision::float32, threads_for_rank(communicator));
+    ScratchFiles scratch(communicator);
+    const std::string base = options.report.empty() ? options.head + ".evaluate" : options.report;
+    const std::string embeddings = source.embeddings.empty() ? scratch.add(base + ".embeddings") : "";
+    const Features features = encoder_features(source, embeddings, options.device, proteins, communicator);
+    check_features(file, options.head, features.count, features.checkpoint_hash, features.description);
+
+    const Split split = options.set == "train"        ? Split::train
+                        : options.set == "validation" ? Split::validation
+                                                      : Split::test;
+    const std::vector<std::uint32_t> numbers = proteins.members(split);
+    if (numbers.empty())
+        throw InputError(
+            fmt::format("{} has no protein of the {} set; choose another with --set", proteins.file, options.set));
+    const Head head = make_head(file.config, file.values, *backend);
+    const LabelledProteins known = labels_of_kinds(proteins, file.config.kinds);
+    const Evaluation evaluation = evaluate_head(head, features, known, numbers, communicator);
+    Report report{options.task, options.set, known.kinds, {}, settings_json(options, known).dump()};
+    report.all.push_back(
+        {"encoder", features.count, 0, 0, score_all(known, numbers, evaluation.classes, options.settings.seed)});
+    report.all.push_back(majority(known, numbers, options.settings.seed));
+    publish(report, options.report, communicator);
+    scratch.remove();
+    return exit_done;
+}
+
+}  // namespace protalbert
