@@ -133,9 +133,10 @@ inline Attention attention_forward(const Vector& qkv, const std::vector<Index>& 
     return result;
 }
 
-/// dqkv [T, 3H] from dout [T, H].
-inline Vector attention_backward(const Vector& dout, const Vector& qkv, const std::vector<Index>& offsets, Index A,
-                                 Index D) {
+/// dqkv [T, 3H] from dout and out [T, H]: as backends do, it takes the row sums of p dp from out, which says more about
+/// a rounded out than sums of its own would.
+inline Vector attention_backward(const Vector& dout, const Vector& out, const Vector& qkv,
+                                 const std::vector<Index>& offsets, Index A, Index D) {
     const Index H = A * D;
     const double scale = 1 / std::sqrt(static_cast<double>(D));
     Vector dqkv = zeros(offsets.back() * 3 * H);
@@ -151,8 +152,8 @@ inline Vector attention_backward(const Vector& dout, const Vector& qkv, const st
                         sum += dout[at(i, H, a * D + d)] * qkv[at(j, 3 * H, 2 * H + a * D + d)];
                     }
                     dp.push_back(sum);
-                    expected += p[dp.size() - 1] * sum;
                 }
+                for (Index d = 0; d < D; ++d) expected += dout[at(i, H, a * D + d)] * out[at(i, H, a * D + d)];
                 for (Index j = offsets[s]; j < offsets[s + 1]; ++j) {
                     const double probability = p[at(0, 0, j - offsets[s])];
                     const double ds = probability * (dp[at(0, 0, j - offsets[s])] - expected) * scale;

@@ -35,6 +35,12 @@ inline std::unique_ptr<Backend> test_backend(int threads = 2) {
                         threads);
 }
 
+/// Whether test_backend() is a GPU, or an emulated one.
+inline bool on_gpu() {
+    const char* const device = std::getenv("PROTALBERT_TEST_DEVICE");
+    return device != nullptr && std::string(device) == "cuda";
+}
+
 /// `single` for float32; bfloat16 rounds at 2^-9 where float32 rounds at 2^-24, so allow at least a few of its steps.
 inline double tolerance(const Backend& backend, double single) {
     return backend.precision() == Precision::float32 ? single : std::max(single, 2e-2);

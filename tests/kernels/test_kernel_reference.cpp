@@ -62,7 +62,8 @@ TEST(Reference, Attention) {
     const Index A = 2, D = 3;
     const std::vector<Index> offsets{0, 1, 1, 5};
     const Vector qkv = random_values(5 * 3 * A * D, 1, 1), c = random_values(5 * A * D, 1, 2);
-    expect_gradient(reference::attention_backward(c, qkv, offsets, A, D), qkv,
+    const Vector out = reference::attention_forward(qkv, offsets, A, D).out;
+    expect_gradient(reference::attention_backward(c, out, qkv, offsets, A, D), qkv,
                     [&](const Vector& v) { return dot(reference::attention_forward(v, offsets, A, D).out, c); });
 }
 
