@@ -64,6 +64,10 @@ def plot(lines, file):
     rates.set(xlabel="ranks", ylabel="real tokens/s", title="dotted: perfect scaling")
     efficiencies.set(xlabel="ranks", ylabel="efficiency", ylim=(0, 1.1))
     efficiencies.legend()
+    ticks = sorted({line["ranks"] for line in lines})
+    for axes in (rates, efficiencies):
+        axes.minorticks_off()
+        axes.set_xticks(ticks, [str(ranks) for ranks in ticks])
     figure.tight_layout()
     figure.savefig(file, dpi=120)
 
