@@ -275,7 +275,7 @@ class Probe(unittest.TestCase):
         self.refused(["narrow.h5"], "predict", "--head", "narrow.h5", "--checkpoint", "small.h5", "proteins.fasta",
                      "--output", "refused")
         self.train(1, "narrow.h5", "--no-baselines", epochs=1)
-        self.refused(["localization", "narrow.h5"], "predict", "--head", "narrow.h5", "--checkpoint", "small.h5",
+        self.refused(["secondary_structure", "narrow.h5"], "predict", "--head", "narrow.h5", "--checkpoint", "small.h5",
                      "proteins.fasta", "--output", "refused", task="localization")
         # Another encoder of the same sizes: a warning, for the predictions mean little.
         self.assertIn("other weights", self.call(1, "evaluate", "--head", "narrow.h5", "--three-state", "labels.fasta",
