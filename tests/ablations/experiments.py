@@ -10,7 +10,8 @@ import subprocess
 from pretrain import build, check, clean, finish, write_proteins
 
 source = pathlib.Path(__file__).resolve().parents[2]
-RUNS = "^(all_E16|none_E16|task_nsp|time_wide)$"
+# Two seeds of these, one of those.
+TWICE, ONCE = "^(all|none)_E16$", "^(task_nsp|time_wide)$"
 # Longer and shorter samples than proteins, seconds of training; the same steps for the runs of a given time.
 TINY = ("--set train.steps=6 --set train.warmup=2 --set model.layers=2 --set model.hidden=32 --set model.intermediate=64 "
         "--set data.max_length=64 --set run.validate_every=3 --set run.validation_sequences=40")
@@ -53,12 +54,13 @@ out = pathlib.Path("out")
 code, output = ablations("--only", "^all_E16$", "--seeds", "1", more="--set run.time_limit=1e-9")
 check(code == 75 and not (out / "report.md").exists(), f"a run that its time limit stops ends with 75 ({code})")
 check(len([line for line in lines(out / "all_E16/seed1") if "seconds" in line]) < 6, "it has not made all its steps")
-code, output = ablations("--only", RUNS, "--seeds", "2")
-check(code == 0, "the same command goes on")
-if code != 0:
-    print(output)
+for runs, seeds in (ONCE, "1"), (TWICE, "2"):
+    code, output = ablations("--only", runs, "--seeds", seeds)
+    check(code == 0, f"{runs} is trained, measured and reported")
+    if code != 0:
+        print(output)
 folders = sorted(path.parent for path in out.glob("*/seed*/finished"))
-check(len(folders) == 8, f"all runs are finished: {[str(folder) for folder in folders]}")
+check(len(folders) == 6, f"all runs are finished: {[str(folder) for folder in folders]}")
 for folder in folders:
     steps = [line["step"] for line in lines(folder) if "seconds" in line]
     check(steps == list(range(6)), f"{folder}: every step once in the metrics")
@@ -86,9 +88,9 @@ check({"embedding.png", "sharing_E16.png", "stability.png", "same_time.png"} <= 
 
 # What is measured of a trained model agrees with its training's last validation: the same samples for the same seed.
 for name, task in ("all_E16", "sop"), ("task_nsp", "nsp"):
-    folder = out / name / "seed2"
+    folder = out / name / "seed1"
     options = ("--checkpoint", folder, "--corpus", out / "corpus.validation.h5", "--length", 64)
-    figures, expected = bench("sentence", *options, "--sequences", 40, "--seed", 2), last_validation(folder)
+    figures, expected = bench("sentence", *options, "--sequences", 40, "--seed", 1), last_validation(folder)
     for key, theirs in (("mlm_loss", "validation_mlm_loss"), ("mlm_accuracy", "validation_mlm_accuracy"),
                         ("sentence_loss", "validation_sop_loss"), ("sentence_accuracy", "validation_sop_accuracy")):
         check(close(figures[task][key], expected[theirs]),
@@ -109,7 +111,7 @@ check(len(fasta["iterations"]) == 1 and fasta["proteins"] == 200, "proteins of a
 
 # Nothing is trained again, and the report needs neither checkpoints nor training.
 before = {path: path.read_bytes() for path in out.glob("*/seed*/metrics.jsonl")}
-code, output = ablations("--only", RUNS, "--seeds", "2")
+code, output = ablations("--only", TWICE, "--seeds", "2")
 check(code == 0 and "protalbert_pretrain" not in output and
       before == {path: path.read_bytes() for path in before}, "what is finished is left alone")
 for path in list(out.glob("*/seed*/step_*.h5")) + list(out.glob("*.png")) + [out / "report.md", out / "corpus.h5"]:
