@@ -217,6 +217,7 @@ void sum_gradients(TrainState& state, const StepBatch& batch, StepWorkspace& wor
     Backend& backend = *state.model.backend;
     float* const gradients = state.gradients.as<float>();
     backend.set_zero(gradients, float_bytes(state.model.layout), stream);
+    clear_losses(workspace, backend);
     ComputeSpans spans(state.model.layout);
     const GradientReady reduce = [&](std::int64_t offset, std::int64_t size) {
         const std::string name = spans.name_of(offset, size);
