@@ -50,7 +50,7 @@ done
 # The paper's embedding sizes are 64, 128, 256 and H = 768; the smaller models keep their ratios to H.
 case $size in
     quick) E=(8 16 32 64) minutes=0.2 wide=(hidden=128 intermediate=512 heads=4) default_seeds=2 suffix=-quick ;;
-    small) E=(16 32 64 128) minutes=3 wide=(hidden=256 intermediate=1024 heads=8) default_seeds=3 suffix='' ;;
+    small) E=(16 32 64 128) minutes=2 wide=(hidden=256 intermediate=1024 heads=8) default_seeds=3 suffix='' ;;
     full) E=(64 128 256 768) minutes=720 wide=(hidden=1536 intermediate=6144 heads=24) default_seeds=2 suffix=-full ;;
 esac
 deck=input/ablations/$size.toml
