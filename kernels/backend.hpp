@@ -213,6 +213,7 @@ class Backend {
                                         std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) = 0;
 
     // Attention: softmax(q k^T / sqrt D) v within each sequence, not causal. No L x L matrix is stored beyond a tile.
+    // Arrays of bfloat16 start at multiples of 16 bytes.
 
     /// out [T, H] from qkv [T, 3H] (q, k, v side by side in a row, heads side by side within each).
     /// logsumexp [A, T]: of the scaled scores, for the backward pass; null when there is none.

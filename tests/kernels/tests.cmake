@@ -15,8 +15,11 @@ foreach(name products attention layer_norm embedding elementwise losses convolut
       set_tests_properties(kernels.kernel_${name}.cuda.${precision} PROPERTIES LABELS gpu SKIP_RETURN_CODE 77
                            ENVIRONMENT "PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=${precision}")
     endforeach()
-    add_test(NAME kernels.kernel_${name}.cuda.shifted COMMAND test_kernel_${name})
-    set_tests_properties(kernels.kernel_${name}.cuda.shifted PROPERTIES LABELS gpu SKIP_RETURN_CODE 77
-                         ENVIRONMENT "PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=bfloat16;PROTALBERT_TEST_SHIFT=1")
+    # Attention copies rows 16 bytes at a time and says so in its contract.
+    if(NOT name STREQUAL attention)
+      add_test(NAME kernels.kernel_${name}.cuda.shifted COMMAND test_kernel_${name})
+      set_tests_properties(kernels.kernel_${name}.cuda.shifted PROPERTIES LABELS gpu SKIP_RETURN_CODE 77
+                           ENVIRONMENT "PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=bfloat16;PROTALBERT_TEST_SHIFT=1")
+    endif()
   endif()
 endforeach()
