@@ -58,7 +58,8 @@ std::string describe(const void* memory) {
 
 void on_fault(int signal, siginfo_t* info, void*) {
     if (running_thread != nullptr) {
-        fail("touches memory that is not its own, or not aligned: " + describe(info->si_addr));
+        note_failure("touches memory that is not its own, or not aligned: " + describe(info->si_addr));
+        leave_thread();
     }
     const std::string what = describe(info->si_addr);
     if (what[0] == 'b') {
@@ -76,7 +77,7 @@ void catch_faults() {
     sigaltstack(&alternate, nullptr);
     struct sigaction action {};
     action.sa_sigaction = on_fault;
-    // Not blocked while it is handled: fail() never returns.
+    // Not blocked while it is handled: leave_thread() never returns.
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     sigaction(SIGSEGV, &action, nullptr);
     sigaction(SIGBUS, &action, nullptr);

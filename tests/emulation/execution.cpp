@@ -90,9 +90,18 @@ void pass_barrier() {
     }
 }
 
+/// Thrown by fail().
+struct Stopped {};
+
 void thread_main() {
-    current->kernel();
-    if (!running_thread->copies.empty()) fail("ends without waiting for its cp.async");
+    bool stopped = false;
+    try {
+        current->kernel();
+        if (!running_thread->copies.empty()) fail("ends without waiting for its cp.async");
+    } catch (const Stopped&) {
+        stopped = true;
+    }
+    if (stopped) leave_thread();
     running_thread->ended = true;
     ++ended;
     // Threads that have ended count as arrived, as on the device.
@@ -181,11 +190,19 @@ void run(const Launch& launch) {
     }
 }
 
-void fail(const std::string& what) {
+void note_failure(const std::string& what) {
     failure = where() + ", thread " + std::to_string(running_thread->number) + " (warp " +
               std::to_string(running_thread->warp) + ", lane " + std::to_string(running_thread->lane) + "): " + what;
+}
+
+void leave_thread() {
     Fiber::suspend();
-    std::abort();  // a fiber whose launch has failed is never resumed
+    std::abort();  // a thread whose launch has failed is never resumed
+}
+
+void fail(const std::string& what) {
+    note_failure(what);
+    throw Stopped();
 }
 
 int block_barrier(const char* name, bool predicate) {

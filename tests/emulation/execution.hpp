@@ -59,8 +59,11 @@ inline Thread* running_thread = nullptr;
 /// Number of barriers that the block has passed.
 inline std::uint32_t block_epoch = 0;
 inline Thread& this_thread() { return *running_thread; }
-/// Ends the launch with `what`, said of this thread.
+/// Ends the launch with `what`, said of this thread. Throws through the kernel, so that nothing is left behind.
 [[noreturn]] void fail(const std::string& what);
+/// The same from where nothing can be thrown, a signal handler, in two steps.
+void note_failure(const std::string& what);
+[[noreturn]] void leave_thread();
 
 /// __syncthreads; returns of how many threads `predicate` was true.
 int block_barrier(const char* name, bool predicate = true);

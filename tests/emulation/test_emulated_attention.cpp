@@ -27,7 +27,7 @@ struct Case {
 /// Lengths on both sides of the tiles of 32, 64 and 128 rows and the head sizes of the tensor cores.
 const std::vector<Case> cases{
     {{1}, 1, 64},    {{3, 0, 17}, 3, 32},        {{63, 64, 65}, 2, 64}, {{127, 128, 129}, 1, 32}, {{300, 33}, 2, 64},
-    {{200}, 1, 128}, {{31, 32, 96, 97}, 1, 128}, {{0}, 2, 64},          {{24, 25}, 1, 80}};
+    {{200}, 1, 128}, {{31, 32, 96, 97}, 1, 128}, {{0}, 2, 64},          {{24, 25}, 1, 80},        {{130, 5}, 2, 16}};
 
 /// A few steps of bfloat16, as in the tests of backends.
 constexpr double bfloat16_tolerance = 2e-2;
