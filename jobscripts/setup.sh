@@ -71,9 +71,11 @@ python3-pip          module python
 '
 test_packages='
 libgtest-dev         spack install googletest
+libgmock-dev         spack install googletest
 clang-format         spack install llvm
 python3-numpy        pip install numpy
 python3-h5py         pip install h5py
+python3-matplotlib   pip install matplotlib
 slurm-wlm            only the test of the job scripts needs it, and is skipped without
 munge                only the test of the job scripts needs it, and is skipped without
 '
