@@ -236,4 +236,4 @@ install_packages
 check_tools
 build_kokkos
 configure_and_build
-say "done: protalbert_prepare, protalbert_pretrain, protalbert_embed, protalbert_convert and protalbert_bench are in $folder/"
+say "done: protalbert_prepare, protalbert_pretrain, protalbert_embed, protalbert_probe, protalbert_convert and protalbert_bench are in $folder/"
