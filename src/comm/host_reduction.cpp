@@ -20,6 +20,8 @@ namespace {
 
 /// How often the thread looks: a large sum takes a few messages of milliseconds each, and a look takes a microsecond.
 constexpr std::chrono::microseconds look_every{200};
+/// Sums of a step that find memory there already: four for each set of layer parameters and a few more, so sixty sets.
+constexpr std::size_t most_sums = 256;
 
 /// MPI libraries move messages only while somebody is inside MPI, so a thread starts the sums and looks after them;
 /// where MPI allows one thread alone (less than MPI_THREAD_MULTIPLE), start(), progress() and finish() do.
@@ -27,6 +29,11 @@ class HostReduction final : public ReductionMethod {
   public:
     HostReduction(const Communicator& communicator, Backend* backend)
         : communicator_(communicator.duplicate()), backend_(backend) {
+        asked_.reserve(most_sums);
+        taken_.reserve(most_sums);
+        requests_.reserve(most_sums);
+        flights_.reserve(most_sums);
+        done_.reserve(most_sums);
         int thread_level = MPI_THREAD_SINGLE;
         check_mpi(MPI_Query_thread(&thread_level), "MPI_Query_thread");
         if (thread_level == MPI_THREAD_MULTIPLE) thread_ = std::thread([this] { look_after(); });
