@@ -169,7 +169,7 @@ Features piece_features(const std::string& path, std::uint64_t piece_length, con
     return features;
 }
 
-Features one_hot_features(std::shared_ptr<const Residues> residues, Task task) {
+Features one_hot_features(const std::shared_ptr<const Residues>& residues, Task task) {
     Features features;
     features.count = residue_kinds;
     features.description = "one-hot residues";

@@ -32,6 +32,6 @@ Features piece_features(const std::string& path, std::uint64_t piece_length, con
                         const Communicator& communicator);
 
 /// A residue as 21 numbers of which one is 1; a protein as their mean.
-Features one_hot_features(std::shared_ptr<const Residues> residues, Task task);
+Features one_hot_features(const std::shared_ptr<const Residues>& residues, Task task);
 
 }  // namespace protalbert
