@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cstdlib>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
@@ -61,48 +60,6 @@ bool Backend::done(Event) { return true; }
 
 double Backend::seconds_between(Event from, Event to) {
     return std::chrono::duration<double>(*static_cast<Time*>(to.handle) - *static_cast<Time*>(from.handle)).count();
-}
-
-void Backend::add_fixed_point(std::int64_t*, float*, float*, int, std::int64_t, Stream) {
-    throw InputError(
-        fmt::format("{} has no sums that are the same for any number of ranks yet; set train.reproducible to "
-                    "false, or use --device cpu",
-                    description()));
-}
-
-void Backend::from_fixed_point(float*, const std::int64_t*, int, std::int64_t, Stream) {
-    PROTALBERT_CHECK(false, "add_fixed_point has thrown before");
-}
-
-namespace {
-
-[[noreturn]] void refuse_heads(const Backend& backend) {
-    throw InputError(
-        fmt::format("{} has no operations for heads of predictions yet; use --device cpu", backend.description()));
-}
-
-}  // namespace
-
-void Backend::cross_entropy(LossSums*, Activations, Activations, const std::int32_t*, double, std::int64_t,
-                            std::int64_t, Stream) {
-    refuse_heads(*this);
-}
-
-void Backend::window_sum(Activations, Activations, const float*, PackedSequences, std::int64_t, std::int64_t, Stream) {
-    refuse_heads(*this);
-}
-
-void Backend::window_sum_backward(Activations, Activations, PackedSequences, std::int64_t, std::int64_t, Stream) {
-    refuse_heads(*this);
-}
-
-void Backend::relu_dropout(Activations, Activations, const std::int64_t*, const Dropout&, std::int64_t, std::int64_t,
-                           Stream) {
-    refuse_heads(*this);
-}
-
-void Backend::relu_dropout_backward(Activations, Activations, Activations, double, std::int64_t, Stream) {
-    refuse_heads(*this);
 }
 
 }  // namespace protalbert

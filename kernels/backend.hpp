@@ -9,6 +9,7 @@
 // unless `accumulate` says otherwise. Calls on one stream run in order and may return before they are done.
 // Parameters, their gradients, statistics and losses are float32; activations are in the backend's precision.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -36,6 +37,14 @@ struct Stream {
 struct Event {
     void* handle = nullptr;
 };
+
+/// Alignment of device memory: a multiple of every vector and cache line, and what cudaMalloc keeps.
+constexpr std::size_t memory_alignment = 256;
+
+/// Bytes that an allocation of `bytes` takes: whole multiples of the alignment, one at least.
+constexpr std::size_t allocated_bytes(std::size_t bytes) {
+    return std::max(memory_alignment, (bytes + memory_alignment - 1) / memory_alignment * memory_alignment);
+}
 
 /// Bytes of a device's memory.
 struct MemorySize {
@@ -132,7 +141,8 @@ class Backend {
     virtual Precision precision() const = 0;
     std::int64_t element_bytes() const { return precision() == Precision::float32 ? 4 : 2; }
 
-    /// Device memory, aligned to 256 bytes, filled with zeros. Throws Error with the size when there is not enough.
+    /// Device memory, aligned to memory_alignment, filled with zeros. Throws Error with the size when there is not
+    /// enough.
     virtual void* allocate(std::size_t bytes) = 0;
     virtual void free(void* memory) noexcept = 0;
     /// Takes `bytes` of device memory at once. The calls of allocate that follow get their pieces of it, in order,
@@ -264,27 +274,26 @@ class Backend {
 
     /// The same of given logits [M, C]. dlogits may be logits, or null.
     virtual void cross_entropy(LossSums* sums, Activations dlogits, Activations logits, const std::int32_t* labels,
-                               double scale, std::int64_t M, std::int64_t C, Stream stream);
+                               double scale, std::int64_t M, std::int64_t C, Stream stream) = 0;
 
     // Heads of predictions: convolutions along packed sequences. One of W taps, K -> C channels, is linear() with a
     // weight [W C, K], the taps one after another, and window_sum(); its backward pass is window_sum_backward() and
-    // then linear_backward_weight() and linear_backward_data(). No input is ever unfolded W times. A backend without
-    // these operations throws.
+    // then linear_backward_weight() and linear_backward_data(). No input is ever unfolded W times.
 
     /// out [T, C] = bias [C] + sum over w of taps [t + w - W / 2, w, c] of the same sequence; taps [T, W, C], W odd.
     virtual void window_sum(Activations out, Activations taps, const float* bias, PackedSequences sequences,
-                            std::int64_t W, std::int64_t C, Stream stream);
+                            std::int64_t W, std::int64_t C, Stream stream) = 0;
     /// dtaps [T, W, C] = dout [t - w + W / 2, c], 0 where that is beyond the sequence.
     virtual void window_sum_backward(Activations dtaps, Activations dout, PackedSequences sequences, std::int64_t W,
-                                     std::int64_t C, Stream stream);
+                                     std::int64_t C, Stream stream) = 0;
     /// out [T, N] = max(0, pre) / (1 - p), or 0 where dropout takes it: where word n % 4 of Philox4x32-10 with counter
     /// {n / 4, rows[t], rows[t] / 2^32, step} and key seed is below p 2^32. rows [T]: what a row is to all ranks. NaN
     /// stays NaN. out may be pre.
     virtual void relu_dropout(Activations out, Activations pre, const std::int64_t* rows, const Dropout& dropout,
-                              std::int64_t T, std::int64_t N, Stream stream);
+                              std::int64_t T, std::int64_t N, Stream stream) = 0;
     /// dpre = dout / (1 - p) where out is not 0, else 0; n elements; dpre may be dout.
     virtual void relu_dropout_backward(Activations dpre, Activations dout, Activations out, double probability,
-                                       std::int64_t n, Stream stream);
+                                       std::int64_t n, Stream stream) = 0;
 
     // Vectors that leave the device
 
@@ -300,11 +309,11 @@ class Backend {
     // Sums that no order changes: int64 numbers, each a value times 2^bits. Integers add exactly, whoever adds first.
 
     /// sums [n] += values x 2^bits, rounded to nearest; values = 0; largest [1] = max(largest, |values|), infinite for
-    /// what is not a number. Values of 2^(62 - bits) or more add nothing: `largest` tells. A backend without it throws.
+    /// what is not a number. Values of 2^(62 - bits) or more add nothing: `largest` tells.
     virtual void add_fixed_point(std::int64_t* sums, float* largest, float* values, int bits, std::int64_t n,
-                                 Stream stream);
+                                 Stream stream) = 0;
     /// values [n] = sums / 2^bits, rounded to nearest.
-    virtual void from_fixed_point(float* values, const std::int64_t* sums, int bits, std::int64_t n, Stream stream);
+    virtual void from_fixed_point(float* values, const std::int64_t* sums, int bits, std::int64_t n, Stream stream) = 0;
 
     // Optimisers over one parameter array [n] of many variables
 

@@ -2,19 +2,27 @@
 // Owners of what a backend hands out: each gives it back at the end of its life. The backend must live longer.
 
 #include <cstddef>
+#include <utility>
 
 #include "kernels/backend.hpp"
 
 namespace protalbert {
 
-/// Device memory, filled with zeros.
-class DeviceMemory {
+/// Bytes from one pair of a backend's functions.
+template <void* (Backend::*allocate)(std::size_t), void (Backend::*release)(void*) noexcept>
+class OwnMemory {
   public:
-    DeviceMemory() = default;
-    DeviceMemory(Backend& backend, std::size_t bytes);
-    DeviceMemory(DeviceMemory&& other) noexcept;
-    DeviceMemory& operator=(DeviceMemory&& other) noexcept;
-    ~DeviceMemory();
+    OwnMemory() = default;
+    OwnMemory(Backend& backend, std::size_t bytes)
+        : backend_(&backend), data_(static_cast<std::byte*>((backend.*allocate)(bytes))), bytes_(bytes) {}
+    OwnMemory(OwnMemory&& other) noexcept { swap(other); }
+    OwnMemory& operator=(OwnMemory&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+    ~OwnMemory() {
+        if (data_ != nullptr) (backend_->*release)(data_);
+    }
     std::byte* data() const { return data_; }
     template <typename T>
     T* as() const {
@@ -23,60 +31,52 @@ class DeviceMemory {
     std::size_t bytes() const { return bytes_; }
 
   private:
+    void swap(OwnMemory& other) noexcept {
+        std::swap(backend_, other.backend_);
+        std::swap(data_, other.data_);
+        std::swap(bytes_, other.bytes_);
+    }
+
     Backend* backend_ = nullptr;
     std::byte* data_ = nullptr;
     std::size_t bytes_ = 0;
 };
 
+/// Device memory, filled with zeros.
+using DeviceMemory = OwnMemory<&Backend::allocate, &Backend::free>;
+
 /// Host memory that copies to and from the device pass through without making the host wait.
-class HostMemory {
+using HostMemory = OwnMemory<&Backend::allocate_host, &Backend::free_host>;
+
+/// A Stream or an Event.
+template <typename Handle, Handle (Backend::*make)(), void (Backend::*release)(Handle) noexcept>
+class OwnHandle {
   public:
-    HostMemory() = default;
-    HostMemory(Backend& backend, std::size_t bytes);
-    HostMemory(HostMemory&& other) noexcept;
-    HostMemory& operator=(HostMemory&& other) noexcept;
-    ~HostMemory();
-    std::byte* data() const { return data_; }
-    template <typename T>
-    T* as() const {
-        return reinterpret_cast<T*>(data_);
+    OwnHandle() = default;
+    explicit OwnHandle(Backend& backend) : backend_(&backend), handle_((backend.*make)()) {}
+    OwnHandle(OwnHandle&& other) noexcept { swap(other); }
+    OwnHandle& operator=(OwnHandle&& other) noexcept {
+        swap(other);
+        return *this;
     }
-    std::size_t bytes() const { return bytes_; }
+    ~OwnHandle() {
+        if (backend_ != nullptr) (backend_->*release)(handle_);
+    }
+    Handle get() const { return handle_; }
 
   private:
+    void swap(OwnHandle& other) noexcept {
+        std::swap(backend_, other.backend_);
+        std::swap(handle_, other.handle_);
+    }
+
     Backend* backend_ = nullptr;
-    std::byte* data_ = nullptr;
-    std::size_t bytes_ = 0;
+    Handle handle_;
 };
 
 /// A stream beside the default one.
-class OwnStream {
-  public:
-    OwnStream() = default;
-    explicit OwnStream(Backend& backend);
-    OwnStream(OwnStream&& other) noexcept;
-    OwnStream& operator=(OwnStream&& other) noexcept;
-    ~OwnStream();
-    Stream get() const { return stream_; }
+using OwnStream = OwnHandle<Stream, &Backend::make_stream, &Backend::free_stream>;
 
-  private:
-    Backend* backend_ = nullptr;
-    Stream stream_;
-};
-
-/// An event.
-class OwnEvent {
-  public:
-    OwnEvent() = default;
-    explicit OwnEvent(Backend& backend);
-    OwnEvent(OwnEvent&& other) noexcept;
-    OwnEvent& operator=(OwnEvent&& other) noexcept;
-    ~OwnEvent();
-    Event get() const { return event_; }
-
-  private:
-    Backend* backend_ = nullptr;
-    Event event_;
-};
+using OwnEvent = OwnHandle<Event, &Backend::make_event, &Backend::free_event>;
 
 }  // namespace protalbert

@@ -3,27 +3,15 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/error.hpp"
+#include "kernels/backend.hpp"
 #include "kernels/cuda/check.hpp"
 
 namespace protalbert::cuda {
 
-namespace {
-
-/// What Backend::allocate promises, and cudaMalloc keeps.
-constexpr std::size_t alignment = 256;
-
-std::size_t rounded_up(std::size_t bytes) {
-    return std::max(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
-}  // namespace
-
 void* allocate_device(std::size_t bytes) {
     void* memory = nullptr;
-    const cudaError_t result = cudaMalloc(&memory, rounded_up(bytes));
+    const cudaError_t result = cudaMalloc(&memory, allocated_bytes(bytes));
     if (result == cudaSuccess) return memory;
     cudaGetLastError();  // this error is reported here and is nobody else's
     std::size_t free = 0, total = 0;
@@ -57,9 +45,9 @@ bool DeviceArena::holds(const void* memory) const {
 }
 
 void* DeviceArena::allocate(std::size_t bytes) {
-    if (bytes > size_ || rounded_up(bytes) > size_ - used_) return allocate_device(bytes);
+    if (bytes > size_ || allocated_bytes(bytes) > size_ - used_) return allocate_device(bytes);
     void* const piece = block_ + used_;
-    used_ += rounded_up(bytes);
+    used_ += allocated_bytes(bytes);
     ++pieces_;
     return piece;
 }

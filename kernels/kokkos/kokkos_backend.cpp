@@ -17,13 +17,6 @@ namespace protalbert {
 
 namespace {
 
-/// Alignment of all memory: a multiple of every vector and cache line, as backend.hpp promises.
-constexpr std::size_t alignment = 256;
-
-std::size_t rounded_up(std::size_t bytes) {
-    return std::max(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
 void initialize_kokkos_once(int threads) {
     static std::once_flag once;
     std::call_once(once, [threads] {
@@ -69,15 +62,15 @@ void* KokkosBackend::scratch_bytes(std::size_t bytes) {
     if (bytes > scratch_size_) {
         std::free(scratch_);
         scratch_size_ = 0;
-        scratch_ = std::aligned_alloc(alignment, rounded_up(bytes));
+        scratch_ = std::aligned_alloc(memory_alignment, allocated_bytes(bytes));
         if (scratch_ == nullptr) throw Error(fmt::format("out of memory: {} bytes of scratch space", bytes));
-        scratch_size_ = rounded_up(bytes);
+        scratch_size_ = allocated_bytes(bytes);
     }
     return scratch_;
 }
 
 void* KokkosBackend::allocate(std::size_t bytes) {
-    void* memory = std::aligned_alloc(alignment, rounded_up(bytes));
+    void* memory = std::aligned_alloc(memory_alignment, allocated_bytes(bytes));
     if (memory == nullptr) {
         throw Error(fmt::format("out of memory: cannot allocate {} bytes ({:.1f} GB); use smaller batches", bytes,
                                 static_cast<double>(bytes) * 1e-9));

@@ -154,6 +154,29 @@ void TimedBackend::classify(LossSums* sums, Activations dlogits, Activations x, 
     timed("classify", stream,
           [&] { return inner_.classify(sums, dlogits, x, weight, bias, labels, scale, M, C, K, stream); });
 }
+void TimedBackend::cross_entropy(LossSums* sums, Activations dlogits, Activations logits, const std::int32_t* labels,
+                                 double scale, std::int64_t M, std::int64_t C, Stream stream) {
+    timed("cross_entropy", stream,
+          [&] { return inner_.cross_entropy(sums, dlogits, logits, labels, scale, M, C, stream); });
+}
+void TimedBackend::window_sum(Activations out, Activations taps, const float* bias, PackedSequences sequences,
+                              std::int64_t W, std::int64_t C, Stream stream) {
+    timed("window_sum", stream, [&] { return inner_.window_sum(out, taps, bias, sequences, W, C, stream); });
+}
+void TimedBackend::window_sum_backward(Activations dtaps, Activations dout, PackedSequences sequences, std::int64_t W,
+                                       std::int64_t C, Stream stream) {
+    timed("window_sum_backward", stream,
+          [&] { return inner_.window_sum_backward(dtaps, dout, sequences, W, C, stream); });
+}
+void TimedBackend::relu_dropout(Activations out, Activations pre, const std::int64_t* rows, const Dropout& dropout,
+                                std::int64_t T, std::int64_t N, Stream stream) {
+    timed("relu_dropout", stream, [&] { return inner_.relu_dropout(out, pre, rows, dropout, T, N, stream); });
+}
+void TimedBackend::relu_dropout_backward(Activations dpre, Activations dout, Activations out, double probability,
+                                         std::int64_t n, Stream stream) {
+    timed("relu_dropout_backward", stream,
+          [&] { return inner_.relu_dropout_backward(dpre, dout, out, probability, n, stream); });
+}
 void TimedBackend::extract_residues(void* out, OutputType type, Activations in, PackedSequences sequences,
                                     std::int64_t H, Stream stream) {
     timed("extract_residues", stream, [&] { return inner_.extract_residues(out, type, in, sequences, H, stream); });

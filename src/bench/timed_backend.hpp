@@ -85,6 +85,16 @@ class TimedBackend final : public Backend {
     void classify(LossSums* sums, Activations dlogits, Activations x, Weight weight, const float* bias,
                   const std::int32_t* labels, double scale, std::int64_t M, std::int64_t C, std::int64_t K,
                   Stream stream) override;
+    void cross_entropy(LossSums* sums, Activations dlogits, Activations logits, const std::int32_t* labels,
+                       double scale, std::int64_t M, std::int64_t C, Stream stream) override;
+    void window_sum(Activations out, Activations taps, const float* bias, PackedSequences sequences, std::int64_t W,
+                    std::int64_t C, Stream stream) override;
+    void window_sum_backward(Activations dtaps, Activations dout, PackedSequences sequences, std::int64_t W,
+                             std::int64_t C, Stream stream) override;
+    void relu_dropout(Activations out, Activations pre, const std::int64_t* rows, const Dropout& dropout,
+                      std::int64_t T, std::int64_t N, Stream stream) override;
+    void relu_dropout_backward(Activations dpre, Activations dout, Activations out, double probability, std::int64_t n,
+                               Stream stream) override;
     void extract_residues(void* out, OutputType type, Activations in, PackedSequences sequences, std::int64_t H,
                           Stream stream) override;
     void mean_residues(float* out, Activations in, PackedSequences sequences, std::int64_t H, Stream stream) override;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
-#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -34,21 +33,16 @@ OutputBytes output_bytes(const ModelConfig& config, const VectorChoice& choice, 
     return bytes;
 }
 
-std::size_t rounded(std::size_t bytes) {
-    constexpr std::size_t alignment = 256;  // what Backend::allocate promises
-    return std::max(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
 std::size_t embed_memory_bytes(const ModelConfig& config, const VectorChoice& choice, std::int64_t tokens,
                                std::int64_t sequences, std::int64_t element_bytes) {
     const auto elements = static_cast<std::size_t>(make_parameter_layout(config).size);
     const OutputBytes output = output_bytes(config, choice, tokens, sequences);
     constexpr std::size_t outputs = 2;  // most_batches_under_way
-    std::size_t bytes = rounded(elements * sizeof(float));
-    if (element_bytes != sizeof(float)) bytes += rounded(elements * static_cast<std::size_t>(element_bytes));
-    bytes += rounded(inference_workspace_bytes(config, tokens, element_bytes));
-    bytes += rounded(device_batch_bytes(tokens, sequences, 0));
-    return bytes + outputs * (rounded(output.residues) + 2 * rounded(output.pooled));
+    std::size_t bytes = allocated_bytes(elements * sizeof(float));
+    if (element_bytes != sizeof(float)) bytes += allocated_bytes(elements * static_cast<std::size_t>(element_bytes));
+    bytes += allocated_bytes(inference_workspace_bytes(config, tokens, element_bytes));
+    bytes += allocated_bytes(device_batch_bytes(tokens, sequences, 0));
+    return bytes + outputs * (allocated_bytes(output.residues) + 2 * allocated_bytes(output.pooled));
 }
 
 template <typename T>

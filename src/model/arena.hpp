@@ -24,9 +24,8 @@ class Arena {
 
   private:
     std::byte* take(std::size_t bytes) {
-        constexpr std::size_t alignment = 256;  // what Backend::allocate promises
         std::byte* const piece = memory_ == nullptr ? nullptr : memory_ + used_;
-        used_ += (bytes + alignment - 1) / alignment * alignment;
+        used_ += allocated_bytes(bytes);
         return piece;
     }
 

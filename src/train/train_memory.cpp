@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/progress.hpp"
@@ -13,16 +11,6 @@
 
 namespace protalbert {
 
-namespace {
-
-/// As every allocation is rounded.
-std::size_t rounded(std::size_t bytes) {
-    constexpr std::size_t alignment = 256;  // what Backend::allocate promises
-    return std::max(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
-}  // namespace
-
 std::size_t train_memory_bytes(const ModelConfig& config, const TrainSettings& settings, std::int64_t element_bytes) {
     const ParameterLayout layout = make_parameter_layout(config);
     const auto elements = static_cast<std::size_t>(layout.size);
@@ -30,12 +18,13 @@ std::size_t train_memory_bytes(const ModelConfig& config, const TrainSettings& s
     const MemoryEstimate estimate =
         training_memory(config, limits.tokens, limits.sequences, limits.masked, element_bytes);
     constexpr std::size_t float_arrays = 4;  // parameters, gradients, two moments
-    std::size_t bytes = float_arrays * rounded(elements * sizeof(float));
-    if (element_bytes != sizeof(float)) bytes += rounded(elements * static_cast<std::size_t>(element_bytes));
-    bytes += rounded(static_cast<std::size_t>(estimate.activations));
-    bytes += rounded(device_batch_bytes(limits.tokens, limits.sequences, limits.masked));
-    bytes += rounded(sizeof(StepResults));
-    if (settings.reproducible) bytes += rounded(elements * sizeof(std::int64_t)) + rounded(sizeof(float));
+    std::size_t bytes = float_arrays * allocated_bytes(elements * sizeof(float));
+    if (element_bytes != sizeof(float)) bytes += allocated_bytes(elements * static_cast<std::size_t>(element_bytes));
+    bytes += allocated_bytes(static_cast<std::size_t>(estimate.activations));
+    bytes += allocated_bytes(device_batch_bytes(limits.tokens, limits.sequences, limits.masked));
+    bytes += allocated_bytes(sizeof(StepResults));
+    if (settings.reproducible)
+        bytes += allocated_bytes(elements * sizeof(std::int64_t)) + allocated_bytes(sizeof(float));
     return bytes;
 }
 
