@@ -1,11 +1,13 @@
 // Heads of predictions: window sums of convolutions, ReLU with dropout. Small beside the product that feeds them: one
 // element a thread, neighbours in memory in neighbouring threads.
 
+#include <array>
 #include <cmath>
 
 #include "base/random.hpp"
 #include "kernels/cuda/backend_class.hpp"
 #include "kernels/cuda/packs.cuh"
+#include "kernels/cuda/sequences.cuh"
 #include "kernels/cuda/with_element.hpp"
 
 namespace protalbert::cuda {
@@ -17,16 +19,6 @@ constexpr int threads = 256;
 unsigned blocks_of(std::int64_t n) { return static_cast<unsigned>(divide_up(n, threads)); }
 
 __device__ std::int64_t element_number() { return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
-
-/// The sequence of row t: offsets [s] <= t < offsets [s + 1].
-__device__ std::int64_t sequence_of(const std::int64_t* offsets, std::int64_t S, std::int64_t t) {
-    std::int64_t low = 0, high = S;
-    while (high - low > 1) {
-        const std::int64_t middle = (low + high) / 2;
-        (offsets[middle] <= t ? low : high) = middle;
-    }
-    return low;
-}
 
 /// out [T, C] = bias [C] + sums over the taps [T, W, C] of the row's sequence, in the order of w.
 template <class Element>
@@ -66,9 +58,11 @@ __global__ void relu_dropout_kernel(Element* out, const Element* pre, const std:
     if (i >= T * fours) return;
     const std::int64_t t = i / fours, n = i % fours * 4;
     const auto row = static_cast<std::uint64_t>(rows[t]);
-    const auto words = philox({static_cast<std::uint32_t>(n / 4), static_cast<std::uint32_t>(row),
-                               static_cast<std::uint32_t>(row >> 32), step},
-                              {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+    std::array<std::uint32_t, 4> words{};
+    if (below > 0)
+        words = philox({static_cast<std::uint32_t>(n / 4), static_cast<std::uint32_t>(row),
+                        static_cast<std::uint32_t>(row >> 32), step},
+                       {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
     for (int k = 0; k < 4 && n + k < N; ++k) {
         const float x = to_float(pre[t * N + n + k]);
         const bool zero = x <= 0 || words[static_cast<std::size_t>(k)] < below;

@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/backend_class.hpp"
 #include "kernels/cuda/packs.cuh"
+#include "kernels/cuda/sequences.cuh"
 #include "kernels/cuda/with_element.hpp"
 
 namespace protalbert::cuda {
@@ -75,12 +76,8 @@ __global__ void extract_residues_kernel(void* out, const Element* in, const std:
                                         std::int64_t H) {
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.y;
     if (row >= rows) return;
-    std::int64_t low = 0, high = S;  // firsts[low] <= row < firsts[high]
-    while (high - low > 1) {
-        const std::int64_t middle = (low + high) / 2;
-        (firsts[middle] <= row ? low : high) = middle;
-    }
-    const Element* const from = in + (offsets[low] + 1 + row - firsts[low]) * H;
+    const std::int64_t s = sequence_of(firsts, S, row);
+    const Element* const from = in + (offsets[s] + 1 + row - firsts[s]) * H;
     for (std::int64_t h = static_cast<std::int64_t>(threadIdx.x) * Width; h < H; h += 32 * Width) {
         float values[Width];
         load_pack<Width>(values, from + h);
