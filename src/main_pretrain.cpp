@@ -107,12 +107,10 @@ int run(int argc, char** argv, const Communicator& communicator) {
     config.vocabulary = corpus.vocabulary().size();
 
     // 3. The device and the model.
-    const int threads = threads_for_rank(communicator);
-    settle_gpu(options.device, communicator);
-    const std::unique_ptr<Backend> backend = make_backend(options.device, settings.precision, threads);
+    const std::unique_ptr<Backend> backend = make_rank_backend(options.device, settings.precision, communicator);
     reserve_train_memory(config, settings, *backend);
     TrainState state = make_train_state(config, *backend);
-    report_setup(state, settings, corpus, validation.get(), threads, communicator);
+    report_setup(state, settings, corpus, validation.get(), threads_for_rank(communicator), communicator);
 
     // 4. Where to start.
     options.start.deck = deck.canonical();

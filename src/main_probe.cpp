@@ -6,6 +6,7 @@
 
 #include "base/deck.hpp"
 #include "base/error.hpp"
+#include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 #include "probe/probe.hpp"
 
@@ -229,6 +230,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    protalbert::take_launched_gpu(argc, argv);
     return protalbert::run_program(
         argc, argv, [&](const protalbert::Communicator& communicator) { return run(argc, argv, communicator); });
 }

@@ -12,9 +12,8 @@ void add_device_options(CLI::App& command, DeviceChoice& choice) {
 }
 
 std::unique_ptr<Backend> make_backend(const DeviceChoice& choice, const Communicator& communicator) {
-    settle_gpu(choice.device, communicator);
-    return make_backend(choice.device, choice.precision == "bfloat16" ? Precision::bfloat16 : Precision::float32,
-                        threads_for_rank(communicator));
+    return make_rank_backend(choice.device, choice.precision == "bfloat16" ? Precision::bfloat16 : Precision::float32,
+                             communicator);
 }
 
 }  // namespace protalbert

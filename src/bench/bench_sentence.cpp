@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "base/progress.hpp"
 #include "bench/bench.hpp"
+#include "comm/local_gpu.hpp"
 #include "data/corpus.hpp"
 #include "embed/embedder.hpp"
 #include "model/cost.hpp"
@@ -45,8 +46,7 @@ Model load_model(const Options& options, const Corpus& corpus, Backend& backend,
 void run(const Options& options, BenchRun& bench) {
     const Communicator& communicator = bench.communicator;
     const Corpus corpus(options.corpus, communicator);
-    const std::unique_ptr<Backend> backend =
-        make_backend(options.device, Precision::float32, threads_for_rank(communicator));
+    const std::unique_ptr<Backend> backend = make_rank_backend(options.device, Precision::float32, communicator);
     const Model model = load_model(options, corpus, *backend, communicator);
     const SampleCost cost = [&model](std::int64_t length) { return forward_flops(model.config, length); };
 

@@ -10,6 +10,7 @@
 #include "base/progress.hpp"
 #include "bench/bench.hpp"
 #include "bench/bench_proteins.hpp"
+#include "comm/local_gpu.hpp"
 #include "data/corpus.hpp"
 #include "embed/embedder.hpp"
 #include "embed/plan.hpp"
@@ -78,8 +79,7 @@ void run(const Options& options, BenchRun& bench) {
                               ? bench_proteins(options.file, options.proteins, longest, false, vocabulary)
                               : corpus_proteins(options, longest, vocabulary, communicator);
 
-    const std::unique_ptr<Backend> backend =
-        make_backend(options.device, Precision::float32, threads_for_rank(communicator));
+    const std::unique_ptr<Backend> backend = make_rank_backend(options.device, Precision::float32, communicator);
     Model model = make_model(config, *backend);
     load_parameters(model, source, communicator);
 

@@ -38,15 +38,8 @@ bool asks_for_cpu(int argc, char** argv) {
 /// A process that Slurm shows one GPU alone finds it as number 0, whatever its own number is.
 void take(int number, int gpus) { choose_cuda_device(number % gpus); }
 
-}  // namespace
-
-void take_launched_gpu(int argc, char** argv) {
-    if (asks_for_cpu(argc, argv)) return;
-    const std::optional<int> number = launched_number();
-    const int gpus = cuda_devices().count;
-    if (number && gpus > 0) take(*number, gpus);
-}
-
+/// Takes a GPU where the launcher said nothing. Throws InputError where two ranks of a machine have the same, or some
+/// ranks none. Collective.
 void settle_gpu(const std::string& device, const Communicator& communicator) {
     if (device == "cpu") return;
     const Communicator machine = communicator.machine();
@@ -76,6 +69,21 @@ void settle_gpu(const std::string& device, const Communicator& communicator) {
                         "as it has GPUs (srun --ntasks-per-node), each of which sees all of them",
                         std::min(rank, machine.rank()), std::max(rank, machine.rank()), name.c_str()));
     }
+}
+
+}  // namespace
+
+void take_launched_gpu(int argc, char** argv) {
+    if (asks_for_cpu(argc, argv)) return;
+    const std::optional<int> number = launched_number();
+    const int gpus = cuda_devices().count;
+    if (number && gpus > 0) take(*number, gpus);
+}
+
+std::unique_ptr<Backend> make_rank_backend(const std::string& device, Precision precision,
+                                           const Communicator& communicator) {
+    settle_gpu(device, communicator);
+    return make_backend(device, precision, threads_for_rank(communicator));
 }
 
 }  // namespace protalbert

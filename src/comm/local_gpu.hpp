@@ -1,9 +1,11 @@
 #pragma once
-// Which GPU a process takes: that of its number among the processes of its machine.
+// A process's device: of GPUs, that of its number among the processes of its machine.
 
+#include <memory>
 #include <string>
 
 #include "comm/communicator.hpp"
+#include "kernels/backend.hpp"
 
 namespace protalbert {
 
@@ -13,8 +15,10 @@ namespace protalbert {
 /// command line says --device cpu, the launcher says nothing, or there is no GPU.
 void take_launched_gpu(int argc, char** argv);
 
-/// Once MPI has started and before a backend is made for `device`: takes a GPU where the launcher said nothing, and
-/// throws InputError where two ranks of a machine have the same. Collective.
-void settle_gpu(const std::string& device, const Communicator& communicator);
+/// A backend of `device` (auto, cpu or cuda) with this rank's share of its machine: its GPU, also where the launcher
+/// said nothing, or its threads. Throws InputError where two ranks of a machine have the same GPU, or some none.
+/// Collective.
+std::unique_ptr<Backend> make_rank_backend(const std::string& device, Precision precision,
+                                           const Communicator& communicator);
 
 }  // namespace protalbert

@@ -147,9 +147,7 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
     const CheckpointHeader& header = source.header;
     const ModelConfig config = config_from_json(header.config, checkpoint);
     const Vocabulary vocabulary = make_vocabulary(header.vocabulary, checkpoint);
-    settle_gpu(options.device, communicator);
-    const std::unique_ptr<Backend> backend =
-        make_backend(options.device, options.precision, threads_for_rank(communicator));
+    const std::unique_ptr<Backend> backend = make_rank_backend(options.device, options.precision, communicator);
     log_information(fmt::format("{}: {} iterations, hidden {}, on {}",
                                 source.hugging_face ? fmt::format("Hugging Face folder {}", checkpoint)
                                                     : fmt::format("checkpoint {} of step {}", checkpoint, header.step),

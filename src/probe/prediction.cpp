@@ -10,6 +10,7 @@
 #include "base/file_system.hpp"
 #include "base/log.hpp"
 #include "base/progress.hpp"
+#include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 #include "embed/embed.hpp"
 #include "embed/embedder.hpp"
@@ -201,11 +202,11 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
     const ModelConfig config = config_from_json(source.header.config, source.place);
     check_features(file, options.head, config.hidden, 0, source.place);
     const Vocabulary vocabulary = make_vocabulary(source.header.vocabulary, source.place);
-    const int threads = threads_for_rank(communicator);
-    const std::unique_ptr<Backend> backend = make_backend(options.device, options.precision, threads);
+    const std::unique_ptr<Backend> backend = make_rank_backend(options.device, options.precision, communicator);
     // The head's kernels are float32's; both backends of one device share its memory.
     const std::unique_ptr<Backend> head_backend =
-        options.precision == Precision::float32 ? nullptr : make_backend(options.device, Precision::float32, threads);
+        options.precision == Precision::float32 ? nullptr
+                                                : make_rank_backend(options.device, Precision::float32, communicator);
 
     // 2. Proteins and batches.
     const auto positions = static_cast<std::uint64_t>(std::max<std::int64_t>(0, config.positions - special_tokens));

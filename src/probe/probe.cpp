@@ -11,6 +11,7 @@
 #include "base/file_system.hpp"
 #include "base/log.hpp"
 #include "base/progress.hpp"
+#include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 #include "probe/encoder_features.hpp"
 #include "probe/evaluation.hpp"
@@ -129,8 +130,7 @@ int train_probe(ProbeOptions options, const Communicator& communicator) {
         has_residues && options.baselines
             ? std::make_shared<const Residues>(read_residues(options.vectors.proteins, proteins, communicator))
             : nullptr;
-    const std::unique_ptr<Backend> backend =
-        make_backend(options.device, Precision::float32, threads_for_rank(communicator));
+    const std::unique_ptr<Backend> backend = make_rank_backend(options.device, Precision::float32, communicator);
 
     // 2. The encoder's vectors, and a head on them.
     ScratchFiles scratch(communicator);
@@ -185,8 +185,7 @@ int evaluate_probe(const ProbeOptions& options, const Communicator& communicator
     VectorSource source = options.vectors;
     source.piece_length = file.piece_length;
     if (source.proteins.empty()) source.proteins = options.labels.localization;
-    const std::unique_ptr<Backend> backend =
-        make_backend(options.device, Precision::float32, threads_for_rank(communicator));
+    const std::unique_ptr<Backend> backend = make_rank_backend(options.device, Precision::float32, communicator);
     ScratchFiles scratch(communicator);
     const std::string base = options.report.empty() ? options.head + ".evaluate" : options.report;
     const std::string embeddings = source.embeddings.empty() ? scratch.add(base + ".embeddings") : "";
