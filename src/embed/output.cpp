@@ -17,6 +17,7 @@
 #include "base/positioned_file.hpp"
 #include "base/progress.hpp"
 #include "comm/program.hpp"
+#include "embed/protein_index.hpp"
 #include "io/hdf5.hpp"
 #include "io/seal.hpp"
 
@@ -137,16 +138,6 @@ void write_missing_vectors(const OutputFile& output, const VectorChoice& choice,
     file.sync();
 }
 
-std::vector<std::string> run_ids(const ProteinRun& run) {
-    std::vector<std::string> ids;
-    std::size_t at = 0;
-    for (const std::uint32_t length : run.id_lengths) {
-        ids.push_back(run.ids.substr(at, length));
-        at += length;
-    }
-    return ids;
-}
-
 /// Ids of all proteins [N], on every rank.
 std::vector<std::string> gather_ids(const std::vector<ProteinRun>& runs, std::uint64_t proteins,
                                     const Communicator& communicator) {
@@ -184,10 +175,7 @@ void create_flat(Hdf5File& file, OutputFile& output, const VectorChoice& choice,
                  const std::vector<ProteinRun>& runs, const std::vector<std::uint32_t>& lengths,
                  const Communicator& communicator) {
     const std::uint64_t N = sizes.proteins, H = sizes.hidden;
-    file.create_strings("/ids", N, sizes.longest_id);
-    file.create_dataset("/lengths", Element::uint64, {N});
-    file.create_dataset("/offsets", Element::uint64, {N + 1});
-    file.create_dataset("/status", Element::uint8, {N});
+    write_protein_index(file, runs, N, sizes.longest_id, lengths, communicator);
     file.create_dataset("/checksums", Element::uint32, {N, 3});
     if (choice.mean) file.create_dataset("/mean", Element::float32, {N, H});
     if (choice.cls) file.create_dataset("/cls", Element::float32, {N, H});
@@ -199,25 +187,6 @@ void create_flat(Hdf5File& file, OutputFile& output, const VectorChoice& choice,
     if (choice.mean) output.mean = file.file_offset("/mean");
     if (choice.cls) output.cls = file.file_offset("/cls");
     if (choice.residues != ResidueVectors::none && sizes.residues > 0) output.residues = file.file_offset("/residues");
-
-    // Every rank writes its runs; the calls are collective, so ranks with fewer join with nothing.
-    const auto rounds = static_cast<std::size_t>(communicator.maximum(static_cast<std::int64_t>(runs.size())));
-    const ProteinRun nothing;
-    std::uint64_t row = 0, protein = 0;
-    for (std::size_t round = 0; round < rounds; ++round) {
-        const ProteinRun& run = round < runs.size() ? runs[round] : nothing;
-        const Rows rows{run.first, run.count()};
-        for (; protein < run.first; ++protein) row += lengths[protein];
-        const std::vector<std::uint64_t> wide(run.lengths.begin(), run.lengths.end());
-        std::vector<std::uint64_t> ends;
-        for (const std::uint64_t length : wide) ends.push_back((ends.empty() ? row : ends.back()) + length);
-        file.write_strings("/ids", run_ids(run), run.first);
-        file.write("/lengths", wide.data(), rows);
-        file.write("/offsets", ends.data(), {run.first + 1, run.count()});
-        file.write("/status", run.treatments.data(), rows);
-    }
-    const std::uint64_t zero = 0;
-    file.write("/offsets", &zero, {0, communicator.root() ? std::uint64_t{1} : 0});
 }
 
 /// One dataset for each protein.

@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
+#include "embed/protein_index.hpp"
 
 namespace protalbert {
 namespace {
@@ -104,10 +105,7 @@ Hdf5File create_predictions(const std::string& path, const HeadConfig& config, c
     write_format(file, "protalbert predictions", 1);
     file.set_attribute("/", "task", std::string(task_name(config.task)));
     file.set_attribute("/", "training", training);
-    file.create_strings("/ids", N, input.longest_id);
-    file.create_dataset("/lengths", Element::uint64, {N});
-    file.create_dataset("/offsets", Element::uint64, {N + 1});
-    file.create_dataset("/status", Element::uint8, {N});
+    write_protein_index(file, input.runs, N, input.longest_id, lengths, communicator);
     for (const LabelKind& kind : config.kinds) {
         const std::string group = "/" + kind.name;
         file.create_dataset(group + "/probabilities", Element::float32,
@@ -117,28 +115,13 @@ Hdf5File create_predictions(const std::string& path, const HeadConfig& config, c
         file.set_attribute(group, "letters", kind.letters);
     }
 
-    // Every rank writes its runs; the calls are collective, so ranks with fewer join with nothing.
+    if (of_residues(config)) return file;
+
+    // Proteins without a prediction; the others are written over. Collective: ranks with fewer runs join with nothing.
     const auto rounds = static_cast<std::size_t>(communicator.maximum(static_cast<std::int64_t>(input.runs.size())));
     const ProteinRun nothing;
-    std::uint64_t row = 0, protein = 0;
     for (std::size_t round = 0; round < rounds; ++round) {
         const ProteinRun& run = round < input.runs.size() ? input.runs[round] : nothing;
-        for (; protein < run.first; ++protein) row += lengths[protein];
-        const std::vector<std::uint64_t> wide(run.lengths.begin(), run.lengths.end());
-        std::vector<std::uint64_t> ends;
-        for (const std::uint64_t length : wide) ends.push_back((ends.empty() ? row : ends.back()) + length);
-        std::vector<std::string> ids;
-        std::size_t at = 0;
-        for (const std::uint32_t length : run.id_lengths) {
-            ids.push_back(run.ids.substr(at, length));
-            at += length;
-        }
-        file.write_strings("/ids", ids, run.first);
-        file.write("/lengths", wide.data(), {run.first, run.count()});
-        file.write("/offsets", ends.data(), {run.first + 1, run.count()});
-        file.write("/status", run.treatments.data(), {run.first, run.count()});
-        if (of_residues(config)) continue;
-        // Proteins without a prediction; the others are written over.
         for (const LabelKind& kind : config.kinds) {
             const std::vector<float> nan(run.count() * static_cast<std::uint64_t>(kind.count()),
                                          std::numeric_limits<float>::quiet_NaN());
@@ -147,8 +130,6 @@ Hdf5File create_predictions(const std::string& path, const HeadConfig& config, c
             file.write("/" + kind.name + "/classes", none.data(), {run.first, run.count()});
         }
     }
-    const std::uint64_t zero = 0;
-    file.write("/offsets", &zero, {0, communicator.root() ? std::uint64_t{1} : 0});
     return file;
 }
 
