@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "data/share_out.hpp"
 #include "probe/head_batch.hpp"
 
 namespace protalbert {
@@ -13,17 +12,6 @@ const Stream default_stream{};
 
 /// Rows computed together: a few hundred are enough for a product's full rate, thousands cost memory alone.
 constexpr std::int64_t batch_rows = 4096;
-
-/// Each rank's places in `numbers`, ascending; the same everywhere.
-std::vector<std::vector<std::uint32_t>> places_of_ranks(const LabelledProteins& proteins,
-                                                        const std::vector<std::uint32_t>& numbers, int ranks) {
-    std::vector<double> costs;
-    for (const std::uint32_t number : numbers) costs.push_back(static_cast<double>(row_count(proteins, {number})));
-    const std::vector<std::uint32_t> rank_of = share_out(costs, ranks);
-    std::vector<std::vector<std::uint32_t>> places(static_cast<std::size_t>(ranks));
-    for (std::uint32_t i = 0; i < numbers.size(); ++i) places[rank_of[i]].push_back(i);
-    return places;
-}
 
 /// Predicts some proteins; adds to sums [K] on the device and appends the classes of each to classes [K].
 void predict_share(const Head& head, const Features& features, const LabelledProteins& proteins,
@@ -103,10 +91,7 @@ Evaluation evaluate_head(const Head& head, const Features& features, const Label
     for (const std::uint32_t number : numbers)
         firsts.push_back(firsts.back() + static_cast<std::uint64_t>(row_count(proteins, {number})));
     for (std::size_t k = 0; k < K; ++k) {
-        std::uint64_t labelled = 0;
-        for (const std::uint32_t number : numbers)
-            for (std::uint64_t row = proteins.rows[number]; row < proteins.rows[number + 1]; ++row)
-                labelled += proteins.labels[k][row] >= 0;
+        const std::uint64_t labelled = labelled_rows(proteins, k, numbers);
         const double count = labelled > 0 ? static_cast<double>(labelled) : 1;
         evaluation.losses.push_back(losses[k] / count);
         evaluation.accuracies.push_back(static_cast<double>(correct[k]) / count);

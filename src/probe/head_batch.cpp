@@ -1,11 +1,17 @@
 #include "probe/head_batch.hpp"
 
+#include "data/share_out.hpp"
+
 namespace protalbert {
 
-std::int64_t row_count(const LabelledProteins& proteins, const std::vector<std::uint32_t>& numbers) {
-    std::uint64_t rows = 0;
-    for (const std::uint32_t number : numbers) rows += proteins.rows[number + 1] - proteins.rows[number];
-    return static_cast<std::int64_t>(rows);
+std::vector<std::vector<std::uint32_t>> places_of_ranks(const LabelledProteins& proteins,
+                                                        const std::vector<std::uint32_t>& numbers, int ranks) {
+    std::vector<double> costs;
+    for (const std::uint32_t number : numbers) costs.push_back(static_cast<double>(row_count(proteins, {number})));
+    const std::vector<std::uint32_t> rank_of = share_out(costs, ranks);
+    std::vector<std::vector<std::uint32_t>> places(static_cast<std::size_t>(ranks));
+    for (std::uint32_t i = 0; i < numbers.size(); ++i) places[rank_of[i]].push_back(i);
+    return places;
 }
 
 HeadBatch load_batch(HeadBatchMemory& memory, const std::vector<std::uint32_t>& numbers,

@@ -19,8 +19,9 @@ struct HeadBatchMemory {
     DeviceMemory device_features, device_offsets, device_rows, device_labels;
 };
 
-/// Rows of proteins: residues, or one each.
-std::int64_t row_count(const LabelledProteins& proteins, const std::vector<std::uint32_t>& numbers);
+/// Each rank's places in `numbers`, ascending, so that ranks have equally many rows; the same everywhere.
+std::vector<std::vector<std::uint32_t>> places_of_ranks(const LabelledProteins& proteins,
+                                                        const std::vector<std::uint32_t>& numbers, int ranks);
 
 /// The batch of the numbered proteins, valid until the next call.
 HeadBatch load_batch(HeadBatchMemory& memory, const std::vector<std::uint32_t>& numbers,

@@ -238,4 +238,19 @@ Residues read_residues(const std::string& path, const LabelledProteins& proteins
     return residues;
 }
 
+std::int64_t row_count(const LabelledProteins& proteins, const std::vector<std::uint32_t>& numbers) {
+    std::uint64_t rows = 0;
+    for (const std::uint32_t number : numbers) rows += proteins.rows[number + 1] - proteins.rows[number];
+    return static_cast<std::int64_t>(rows);
+}
+
+std::uint64_t labelled_rows(const LabelledProteins& proteins, std::size_t k,
+                            const std::vector<std::uint32_t>& numbers) {
+    std::uint64_t count = 0;
+    for (const std::uint32_t number : numbers)
+        for (std::uint64_t row = proteins.rows[number]; row < proteins.rows[number + 1]; ++row)
+            count += proteins.labels[k][row] >= 0;
+    return count;
+}
+
 }  // namespace protalbert

@@ -62,4 +62,10 @@ constexpr const char* residue_letters = "ACDEFGHIKLMNPQRSTVWYX";
 constexpr std::int64_t residue_kinds = 21;
 Residues read_residues(const std::string& path, const LabelledProteins& proteins, const Communicator& communicator);
 
+/// Rows of proteins: residues, or one each.
+std::int64_t row_count(const LabelledProteins& proteins, const std::vector<std::uint32_t>& numbers);
+
+/// Rows of the numbered proteins that have a label of kind k.
+std::uint64_t labelled_rows(const LabelledProteins& proteins, std::size_t k, const std::vector<std::uint32_t>& numbers);
+
 }  // namespace protalbert

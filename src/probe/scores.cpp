@@ -104,9 +104,7 @@ std::vector<std::uint8_t> majority_classes(const LabelledProteins& proteins, std
         for (std::uint64_t row = proteins.rows[number]; row < proteins.rows[number + 1]; ++row)
             if (proteins.labels[k][row] >= 0) ++counts[static_cast<std::size_t>(proteins.labels[k][row])];
     const auto most = static_cast<std::uint8_t>(std::max_element(counts.begin(), counts.end()) - counts.begin());
-    std::uint64_t rows = 0;
-    for (const std::uint32_t number : numbers) rows += proteins.rows[number + 1] - proteins.rows[number];
-    return std::vector<std::uint8_t>(rows, most);
+    return std::vector<std::uint8_t>(static_cast<std::size_t>(row_count(proteins, numbers)), most);
 }
 
 double difference_error(const Score& one, const Score& other) {

@@ -12,7 +12,6 @@
 #include "base/progress.hpp"
 #include "base/random.hpp"
 #include "comm/gradient_reduction.hpp"
-#include "data/share_out.hpp"
 #include "probe/evaluation.hpp"
 #include "probe/head_batch.hpp"
 
@@ -33,11 +32,8 @@ std::vector<std::uint32_t> epoch_order(const std::vector<std::uint32_t>& numbers
 /// 1 / labelled rows of each kind, 0 without any.
 std::vector<double> loss_scales(const LabelledProteins& proteins, const std::vector<std::uint32_t>& numbers) {
     std::vector<double> scales;
-    for (const std::vector<std::int8_t>& labels : proteins.labels) {
-        std::uint64_t count = 0;
-        for (const std::uint32_t number : numbers)
-            for (std::uint64_t row = proteins.rows[number]; row < proteins.rows[number + 1]; ++row)
-                count += labels[row] >= 0;
+    for (std::size_t k = 0; k < proteins.kinds.size(); ++k) {
+        const std::uint64_t count = labelled_rows(proteins, k, numbers);
         scales.push_back(count > 0 ? 1 / static_cast<double>(count) : 0);
     }
     return scales;
@@ -46,12 +42,10 @@ std::vector<double> loss_scales(const LabelledProteins& proteins, const std::vec
 /// The proteins of a batch that this rank computes.
 std::vector<std::uint32_t> own_share(const LabelledProteins& proteins, const std::vector<std::uint32_t>& batch,
                                      const Communicator& communicator) {
-    std::vector<double> costs;
-    for (const std::uint32_t number : batch) costs.push_back(static_cast<double>(row_count(proteins, {number})));
-    const std::vector<std::uint32_t> rank_of = share_out(costs, communicator.ranks());
     std::vector<std::uint32_t> share;
-    for (std::size_t i = 0; i < batch.size(); ++i)
-        if (rank_of[i] == static_cast<std::uint32_t>(communicator.rank())) share.push_back(batch[i]);
+    const auto places = places_of_ranks(proteins, batch, communicator.ranks());
+    for (const std::uint32_t place : places[static_cast<std::size_t>(communicator.rank())])
+        share.push_back(batch[place]);
     return share;
 }
 
