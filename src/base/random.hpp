@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <numbers>
+#include <vector>
 
 namespace protalbert {
 
@@ -85,5 +86,9 @@ class RandomStream {
 /// Random access without memory; expected walks below 4. size >= 1, index < size.
 std::uint64_t permute(std::uint64_t index, std::uint64_t size, std::uint64_t seed, Purpose purpose, std::uint32_t a,
                       std::uint64_t b);
+
+/// The images of `first`, first + 1, ... under it, [count]: faster than one by one. first + count <= size.
+std::vector<std::uint64_t> permute_range(std::uint64_t first, std::uint64_t count, std::uint64_t size,
+                                         std::uint64_t seed, Purpose purpose, std::uint32_t a, std::uint64_t b);
 
 }  // namespace protalbert

@@ -32,18 +32,15 @@ std::vector<std::uint64_t> blocks_of_window(const EpochOrder& order, std::uint32
 }
 
 void append_items(std::vector<StepItem>& items, const EpochOrder& order, const WindowPart& part, const Window& window) {
-    // place_in_window without finding the window's size anew for every one of ten thousand sequences.
-    const auto place_of = [&](std::uint64_t index) {
-        return permute(index, window.count, order.seed, Purpose::window_order, part.epoch, part.window);
-    };
     PROTALBERT_CHECK(window.count == window_range(order, part.window).count, "the window is another one");
-    std::uint64_t place = place_of(part.first);
-    for (std::uint64_t i = 0; i < part.count; ++i) {
-        const std::uint64_t index = part.first + i + 1;
-        const std::uint64_t following = place_of(index < window.count ? index : 0);
-        items.push_back({.window = &window, .epoch = part.epoch, .place = place, .partner = following});
-        place = following;
-    }
+    // place_in_window of the part's sequences and of the one behind them, the window's first where there is none.
+    const auto places_of = [&](std::uint64_t first, std::uint64_t count) {
+        return permute_range(first, count, window.count, order.seed, Purpose::window_order, part.epoch, part.window);
+    };
+    std::vector<std::uint64_t> places = places_of(part.first, std::min(part.count + 1, window.count - part.first));
+    if (places.size() == part.count) places.push_back(places_of(0, 1)[0]);
+    for (std::uint64_t i = 0; i < part.count; ++i)
+        items.push_back({.window = &window, .epoch = part.epoch, .place = places[i], .partner = places[i + 1]});
 }
 
 }  // namespace protalbert

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -82,6 +83,17 @@ TEST(Permute, CoversLargeRanges) {
     for (const std::uint64_t size : {(std::uint64_t{1} << 40) + 1, ~std::uint64_t{0}})
         for (std::uint64_t index = 0; index < 100; ++index)
             EXPECT_LT(permute(index, size, 1, Purpose::block_order, 0, 0), size);
+}
+
+TEST(Permute, RangesAreWhatOneByOneGives) {
+    for (const std::uint64_t size : {1u, 2u, 5u, 33u, 1000u, 206157u}) {
+        const std::uint64_t first = size / 3, count = std::min<std::uint64_t>(size - first, 500);
+        const std::vector<std::uint64_t> images = permute_range(first, count, size, 42, Purpose::window_order, 3, 1);
+        ASSERT_EQ(images.size(), count);
+        for (std::uint64_t i = 0; i < count; ++i)
+            ASSERT_EQ(images[i], permute(first + i, size, 42, Purpose::window_order, 3, 1)) << "size " << size;
+    }
+    EXPECT_TRUE(permute_range(5, 0, 5, 42, Purpose::window_order, 3, 1).empty());
 }
 
 TEST(Permute, DependsOnItsWholeAddress) {
