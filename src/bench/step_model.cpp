@@ -104,14 +104,14 @@ StepPrediction predict_step(const ModelConfig& config, const TrainSettings& sett
 }
 
 std::vector<std::string> formulas() {
-    return {"compute     FLOPs of the step's real tokens, 3 x forward (src/model/cost.hpp) / ranks / flops",
-            "imbalance   compute x (largest share / mean - 1), shared out as the loader does, lengths log-normal",
-            "reduction   sums of 2 (n - 1) / n x bytes / link + latency, one after another, each from when its weight "
-            "product "
-            "ends; what ends behind the last product counts, and the latency of the losses' sum",
-            "optimizer   44 bytes a parameter / memory",
-            "reading     residues of the step / min(ranks, 64) / read, as far as it is longer than the rest",
-            "checkpoint  12 bytes a parameter / disk / checkpoint.every"};
+    return {
+        "compute     FLOPs of the step's real tokens, 3 x forward (src/model/cost.hpp) / ranks / flops",
+        "imbalance   compute x (largest share / mean - 1), shared out as the loader does, lengths log-normal",
+        "reduction   sums of 2 (n - 1) / n x bytes / link + latency, one after another, from when each weight is done;",
+        "            what ends behind the last product counts, and the latency of the losses' sum",
+        "optimizer   44 bytes a parameter / memory",
+        "reading     residues of the step / min(ranks, 64) / read, as far as it is longer than the rest",
+        "checkpoint  12 bytes a parameter / disk / checkpoint.every"};
 }
 
 }  // namespace protalbert
