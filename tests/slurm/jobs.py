@@ -210,6 +210,28 @@ def test_scaling():
     check(code.returncode == 2 and "vectors" in code.stderr, "a folder without results is bad input")
 
 
+def test_ablations():
+    """ablations.slurm with the tiny models: one of them, a job of an array, and the report."""
+    script = repository / "jobscripts/ablations.sh"
+    environment = {**os.environ, "BUILD": str(build)}
+    subprocess.run([script, "proteins.fasta", "--quick", "--output", "ablations", "--prepare"], env=environment, check=True,
+                   stdout=subprocess.DEVNULL)
+    names = subprocess.run([script, "--quick", "--list"], env=environment, check=True, stdout=subprocess.PIPE,
+                           text=True).stdout.split()
+    place = names.index("task_nsp")
+    number = submit("ablations.slurm", f"--array={place}", "--time=30", "--job-name=ablations", "--output=ablations.log",
+                    SIZE="--quick", OUTPUT="ablations",
+                    PROTALBERT_OPTIONS="--set train.steps=6 --set run.validate_every=3 --set run.validation_sequences=8")
+    wait("the end of the ablation job", lambda: ended(f"{number}_{place}"), 240)
+    check(job(f"{number}_{place}")["JobState"] == "COMPLETED", "the job of one of ALBERT's experiments completed")
+    folders = sorted(path.parent for path in pathlib.Path("ablations").glob("*/*/finished"))
+    check([str(folder) for folder in folders] == ["ablations/task_nsp/seed1", "ablations/task_nsp/seed2"],
+          "it trained its model alone, with both seeds")
+    report = text("ablations/report.md")
+    check("2 runs are finished" in report and all((folder / "sentence.json").exists() for folder in folders),
+          "measured it, and reported it")
+
+
 def test_machine_files():
     """Each machine has both files, and its .inc has Makefile.inc's keys."""
     machines = repository / "jobscripts" / "machines"
@@ -243,6 +265,7 @@ try:
         test_phases()
         test_array()
         test_scaling()
+        test_ablations()
 except CannotStart as reason:
     print(f"skipped: the job scripts under Slurm. {reason}")
     if not failures:
