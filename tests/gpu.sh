@@ -55,7 +55,7 @@ ctest --test-dir build-gpu --output-on-failure --no-tests=error -R '^kernels\..*
 
 say "2. memory and races"
 if command -v compute-sanitizer >/dev/null; then
-    for name in products attention layer_norm embedding elementwise losses fixed_point optimizers; do
+    for name in products attention layer_norm embedding elementwise losses convolution fixed_point optimizers; do
         for tool in memcheck racecheck; do
             log=build-gpu/$tool-$name.txt
             # One precision: the kernels of both are the same templates, but for attention's.
@@ -99,7 +99,13 @@ if [ -n "$speed" ]; then
     expect "training at 512, TFLOP/s" "$(python3 -c "print(1e-12 * $(figure build-gpu/train-512.json model_flops_per_second))")" 600
     expect "training at 2048, TFLOP/s" "$(python3 -c "print(1e-12 * $(figure build-gpu/train-2048.json model_flops_per_second))")" 550
     expect "embedding, residues/s" "$(figure build-gpu/embed.json residues_per_second)" 120000
-    say "beside transformers: tests/parity/huggingface.sh compare_embedding.py, with --device cuda on both sides"
+    if [ -n "$fasta" ] && python3 -c 'import torch, transformers; assert torch.cuda.is_available()' 2>/dev/null; then
+        say "4. speed: embedding beside transformers"
+        python3 tests/parity/compare_embedding.py --bench "$bench" --fasta "$fasta" --proteins 1000 --device cuda \
+            --least 1.5 | tee build-gpu/transformers.txt || problems+=("embedding beside transformers")
+    else
+        say "embedding beside transformers: left out, it takes --fasta and a python3 with transformers and PyTorch for CUDA"
+    fi
 fi
 
 if [ ${#problems[@]} -gt 0 ]; then
