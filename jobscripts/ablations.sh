@@ -3,7 +3,6 @@
 # report beside the paper's numbers. Called again it goes on where it was; what is finished is left alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-called_from=$OLDPWD
 source jobscripts/local.sh
 
 usage() {
@@ -26,7 +25,6 @@ PROTALBERT_OPTIONS, keys for all runs, such as --set data.max_length=512.
 TEXT
 }
 say() { printf '\n[ablations] %s\n' "$*"; }
-absolute() { (cd "$called_from" && realpath -m -- "$1"); }
 
 size=small fasta='' output='' ranks='' seeds='' only='' prepare='' list=''
 while [ $# -gt 0 ]; do
@@ -49,10 +47,13 @@ done
 
 # The paper's embedding sizes are 64, 128, 256 and H = 768; the smaller models keep their ratios to H.
 case $size in
-    quick) E=(8 16 32 64) minutes=0.2 wide=(hidden=128 intermediate=512 heads=4) default_seeds=2 suffix=-quick ;;
-    small) E=(16 32 64 128) minutes=2 wide=(hidden=256 intermediate=1024 heads=8) default_seeds=3 suffix='' ;;
-    full) E=(64 128 256 768) minutes=720 wide=(hidden=1536 intermediate=6144 heads=24) default_seeds=2 suffix=-full ;;
+    quick) E=(8 16 32 64) minutes=0.2 twice=(128 512 4) default_seeds=2 suffix=-quick ;;
+    small) E=(16 32 64 128) minutes=1.5 twice=(256 1024 8) default_seeds=3 suffix='' ;;
+    full) E=(64 128 256 768) minutes=720 twice=(1536 6144 24) default_seeds=2 suffix=-full ;;
 esac
+wide="model.hidden=${twice[0]} model.intermediate=${twice[1]} model.heads=${twice[2]}"
+# Twice the width at the deck's rate and weights stays for 200 steps where residues are guessed by their frequency.
+[ "$size" != small ] || wide+=" model.initializer_range=0.03 train.learning_rate=0.0003"
 deck=input/ablations/$size.toml
 : "${output:=$PWD/runs/ablations$suffix}" "${seeds:=$default_seeds}"
 [[ $seeds =~ ^[1-9]$ ]] || fail 2 "--seeds $seeds is no number from 1 to 9"
@@ -74,7 +75,7 @@ runs+=(
     "task_nsp data.objective=nsp"
     "time_bert model.sharing=none model.embedding=${E[3]}"    # table 6: as many steps as take $minutes minutes
     "time_albert model.sharing=all"
-    "time_wide model.sharing=all ${wide[*]/#/model.}"
+    "time_wide model.sharing=all $wide"
 )
 chosen=()
 for line in "${runs[@]}"; do

@@ -3,7 +3,6 @@
 # Called again it goes on where it was; what is finished is left alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-called_from=$OLDPWD
 source jobscripts/local.sh
 
 usage() {
@@ -19,9 +18,6 @@ corpus, pretraining in two phases under mpirun, embeddings, a summary and a plot
 TEXT
 }
 say() { printf '\n[demo] %s\n' "$*"; }
-
-# A path as the caller meant it.
-absolute() { (cd "$called_from" && realpath -m -- "$1"); }
 
 fasta='' output='' ranks=''
 while [ $# -gt 0 ]; do

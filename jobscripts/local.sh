@@ -1,8 +1,13 @@
 # shellcheck shell=bash
-# What the scripts that run locally share; they source it, standing in the repository's folder. It defines
+# What the scripts that run locally share; they source it as soon as they have changed to the repository's folder. It
+# defines
+#   absolute PATH         prints the path as the caller meant it, from the folder that the script was called in
 #   example_proteins      sets `examples`, a folder with DB.fasta.gz and QUERY.fasta.gz
 #   choose_ranks          sets `ranks`, unless it is set, and what they run with
 #   run PROGRAM ...       runs a program on all ranks; Ctrl-C stops it with its state saved
+
+called_from=$OLDPWD
+absolute() { (cd "$called_from" && realpath -m -- "$1"); }
 
 fail() { local code=$1; shift; printf 'error: %s\n' "$*" >&2; exit "$code"; }
 

@@ -57,7 +57,7 @@ check(sizes.get("albert.embeddings.position_embeddings.weight") == [40000, 128],
 
 deck = figures("--deck", str(source / "input/ablations/small.toml"), "--set", "model.sharing=none")
 elements = sum(tensor["size"] for tensor in deck["tensors"])
-check(elements == count(6, 128, 32, "none", 34) + deck["heads"], "a deck's tensors, with --set")
+check(elements == count(4, 128, 32, "none", 34) + deck["heads"], "a deck's tensors, with --set")
 # Every tensor may be followed by at most 15 elements of padding, to begin on a cache line.
 for key, arrays in ("reduction_bytes", 1), ("parameter_bytes", 1), ("optimizer_bytes", 3):
     least = 4 * arrays * elements
