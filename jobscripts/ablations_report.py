@@ -113,7 +113,7 @@ def verdict(difference, expected, cost=None):
 
 def roughness(run):
     """How sharply the angle's curve over the trained iterations bends: the mean of its second differences' sizes, in
-    degrees. A curve that falls evenly is smooth."""
+    degrees. A curve that falls evenly is smooth. Takes three iterations."""
     degrees = [change["degrees"] for change in run.stability["iterations"][:run.stability["trained_iterations"]]]
     return statistics.mean(abs(a - 2 * b + c) for a, b, c in zip(degrees, degrees[1:], degrees[2:]))
 
@@ -276,7 +276,8 @@ class Report:
         self.save(figure, both[0], "stability.png", "L2 distance of output from input")
         by_title = {title: [run for other, run in chosen if other == title] for title, _ in chosen}
         shared = by_title.get("all shared", [])
-        rough = Difference(shared, by_title.get("not shared", []), roughness)
+        bends = {title: [run for run in runs if run.stability["trained_iterations"] > 2] for title, runs in by_title.items()}
+        rough = Difference(bends.get("all shared", []), bends.get("not shared", []), roughness)
         self.findings.append(("Changes from layer to layer are much smoother when shared", verdict(rough, -1),
                               "bend of the angle's curve (mean second difference), shared less not shared: "
                               f"{rough.text('degrees', 2)}"))
