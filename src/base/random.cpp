@@ -55,8 +55,9 @@ std::uint64_t permute(std::uint64_t index, std::uint64_t size, std::uint64_t see
     PROTALBERT_CHECK(index < size, "permute needs an index inside the range");
     if (size == 1) return 0;
     const Feistel feistel = make_feistel(size, seed, purpose, a, b);
-    do apply(feistel, &index, 1);
-    while (index >= size);
+    do {
+        apply(feistel, &index, 1);
+    } while (index >= size);
     return index;
 }
 
@@ -68,18 +69,8 @@ std::vector<std::uint64_t> permute_range(std::uint64_t first, std::uint64_t coun
     const Feistel feistel = make_feistel(size, seed, purpose, a, b);
     std::iota(images.begin(), images.end(), first);
     apply(feistel, images.data(), count);
-    // Those outside walk on, all together: a branch for each would be guessed wrong too often.
-    std::vector<std::uint64_t> walking;
-    std::vector<std::size_t> places;
-    for (std::size_t i = 0; i < count; ++i)
-        if (images[i] >= size) places.push_back(i);
-    while (!places.empty()) {
-        walking.clear();
-        for (const std::size_t place : places) walking.push_back(images[place]);
-        apply(feistel, walking.data(), walking.size());
-        for (std::size_t i = 0; i < places.size(); ++i) images[places[i]] = walking[i];
-        std::erase_if(places, [&](std::size_t place) { return images[place] < size; });
-    }
+    for (std::uint64_t& image : images)
+        while (image >= size) apply(feistel, &image, 1);
     return images;
 }
 
