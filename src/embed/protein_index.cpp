@@ -20,12 +20,8 @@ void write_protein_index(Hdf5File& file, const std::vector<ProteinRun>& runs, st
     file.create_dataset("/offsets", Element::uint64, {proteins + 1});
     file.create_dataset("/status", Element::uint8, {proteins});
 
-    // Every rank writes its runs; the calls are collective, so ranks with fewer join with nothing.
-    const auto rounds = static_cast<std::size_t>(communicator.maximum(static_cast<std::int64_t>(runs.size())));
-    const ProteinRun nothing;
     std::uint64_t row = 0, protein = 0;
-    for (std::size_t round = 0; round < rounds; ++round) {
-        const ProteinRun& run = round < runs.size() ? runs[round] : nothing;
+    for_each_run(runs, communicator, [&](const ProteinRun& run) {
         const Rows rows{run.first, run.count()};
         for (; protein < run.first; ++protein) row += lengths[protein];
         const std::vector<std::uint64_t> wide(run.lengths.begin(), run.lengths.end());
@@ -35,7 +31,7 @@ void write_protein_index(Hdf5File& file, const std::vector<ProteinRun>& runs, st
         file.write("/lengths", wide.data(), rows);
         file.write("/offsets", ends.data(), {run.first + 1, run.count()});
         file.write("/status", run.treatments.data(), rows);
-    }
+    });
     const std::uint64_t zero = 0;
     file.write("/offsets", &zero, {0, communicator.root() ? std::uint64_t{1} : 0});
 }

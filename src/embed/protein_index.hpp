@@ -11,6 +11,15 @@
 
 namespace protalbert {
 
+/// Calls work(run) with each of this rank's runs, and with empty ones until all ranks have had their last: for calls
+/// that are collective. Collective.
+template <class Work>
+void for_each_run(const std::vector<ProteinRun>& runs, const Communicator& communicator, const Work& work) {
+    const auto rounds = static_cast<std::size_t>(communicator.maximum(static_cast<std::int64_t>(runs.size())));
+    const ProteinRun nothing;
+    for (std::size_t round = 0; round < rounds; ++round) work(round < runs.size() ? runs[round] : nothing);
+}
+
 /// Ids of the proteins of a run, [n].
 std::vector<std::string> run_ids(const ProteinRun& run);
 

@@ -117,11 +117,8 @@ Hdf5File create_predictions(const std::string& path, const HeadConfig& config, c
 
     if (of_residues(config)) return file;
 
-    // Proteins without a prediction; the others are written over. Collective: ranks with fewer runs join with nothing.
-    const auto rounds = static_cast<std::size_t>(communicator.maximum(static_cast<std::int64_t>(input.runs.size())));
-    const ProteinRun nothing;
-    for (std::size_t round = 0; round < rounds; ++round) {
-        const ProteinRun& run = round < input.runs.size() ? input.runs[round] : nothing;
+    // Proteins without a prediction; the others are written over.
+    for_each_run(input.runs, communicator, [&](const ProteinRun& run) {
         for (const LabelKind& kind : config.kinds) {
             const std::vector<float> nan(run.count() * static_cast<std::uint64_t>(kind.count()),
                                          std::numeric_limits<float>::quiet_NaN());
@@ -129,7 +126,7 @@ Hdf5File create_predictions(const std::string& path, const HeadConfig& config, c
             file.write("/" + kind.name + "/probabilities", nan.data(), {run.first, run.count()});
             file.write("/" + kind.name + "/classes", none.data(), {run.first, run.count()});
         }
-    }
+    });
     return file;
 }
 
