@@ -274,10 +274,9 @@ class Report:
         self.add("Seed 1:\n")
         self.add(table(("layers", "iteration", "L2 distance", "cosine similarity", "degrees", "trained depth"), rows))
         self.save(figure, both[0], "stability.png", "L2 distance of output from input")
-        by_title = {title: [run for other, run in chosen if other == title] for title, _ in chosen}
-        shared = by_title.get("all shared", [])
-        bends = {title: [run for run in runs if run.stability["trained_iterations"] > 2] for title, runs in by_title.items()}
-        rough = Difference(bends.get("all shared", []), bends.get("not shared", []), roughness)
+        shared, unshared = ([run for other, run in chosen if other == title] for title in ("all shared", "not shared"))
+        rough = Difference(*([run for run in runs if run.stability["trained_iterations"] > 2] for runs in (shared, unshared)),
+                           roughness)
         self.findings.append(("Changes from layer to layer are much smoother when shared", verdict(rough, -1),
                               "bend of the angle's curve (mean second difference), shared less not shared: "
                               f"{rough.text('degrees', 2)}"))
