@@ -158,6 +158,23 @@ class Probe(unittest.TestCase):
             # Random weights mix the residues: not all of the rule is found in 40 epochs of 7 steps.
             self.assertGreater(results[name]["accuracy"], results["majority class"]["accuracy"] + 0.1, name)
 
+    def test_stops_when_the_validation_loss_does(self):
+        """Training ends `patience` epochs after the best, and that one's head is kept."""
+        text = self.train(1, "patient.h5", "--patience", 2, "--no-baselines", epochs=500)
+        with open("patient.h5.json") as file:
+            result = json.load(file)["kinds"]["three_state"]["results"][0]
+        losses = [float(line.split("validation")[1].split()[0]) for line in text.splitlines()
+                  if line.startswith("encoder, epoch")]
+        best = result["best_epoch"]
+        self.assertLess(result["epochs"], 500, "it stopped by itself")
+        self.assertEqual((result["epochs"], len(losses)), (best + 2, best + 2))
+        # Printed with four digits.
+        self.assertLessEqual(losses[best - 1], min(losses) + 1e-4)
+        self.train(1, "best.h5", "--no-baselines", epochs=best)
+        with h5py.File("patient.h5") as one, h5py.File("best.h5") as other:
+            for name in one["parameters"]:
+                numpy.testing.assert_array_equal(one["parameters"][name], other["parameters"][name], err_msg=name)
+
     def test_embeddings_file_and_checkpoint_give_the_same_head(self):
         code, text = run(2, "--checkpoint", "small.h5", "proteins.fasta", "--output", "vectors.h5", "--residues",
                          "float16", program=EMBED)
