@@ -22,6 +22,7 @@
 #include "comm/program.hpp"
 #include "data/corpus.hpp"
 #include "data/corpus_writer.hpp"
+#include "data/epoch_order.hpp"
 #include "io/checkpoint.hpp"
 #include "model/model_config.hpp"
 #include "model/parameters.hpp"
@@ -102,13 +103,13 @@ Timing measure_command(const std::string& command, int repeats, const Communicat
 }
 
 void read_corpus(const Corpus& corpus, const Communicator& communicator) {
-    // Blocks of about a mebibyte, as training reads them.
-    const std::uint64_t block = std::max<std::uint64_t>(1, (corpus.sequences() << 20) / corpus.residues());
+    // As training reads: this rank's index, then its blocks.
+    const EpochOrder order = make_epoch_order(corpus.sequences(), corpus.residues(), 0);
+    const Range own = read_by(order, communicator.rank(), communicator.ranks());
+    const CorpusIndex index = corpus.read_index(own.first, own.count);
     Corpus::Piece piece;
-    const auto ranks = static_cast<std::uint64_t>(communicator.ranks());
-    for (std::uint64_t first = static_cast<std::uint64_t>(communicator.rank()) * block; first < corpus.sequences();
-         first += ranks * block)
-        corpus.read(first, std::min(block, corpus.sequences() - first), piece);
+    for (std::uint64_t first = own.first; first < own.first + own.count; first += order.sequences_per_block)
+        corpus.read(index, first, std::min(order.sequences_per_block, own.first + own.count - first), piece);
 }
 
 class Report {
@@ -251,7 +252,7 @@ void run_io(const Options& options, BenchRun& bench) {
     const Corpus corpus(settings.output.string(), communicator);
     const Timing reading = measure(options.repeats, communicator, [&] { read_corpus(corpus, communicator); });
     log_information(
-        fmt::format("reading the corpus of {} residues in blocks of a mebibyte: {:.2f} GB/s per rank",
+        fmt::format("reading the corpus of {} residues in blocks of 1.25 MiB: {:.2f} GB/s per rank",
                     format_count(corpus.residues()),
                     1e-9 * static_cast<double>(corpus.residues()) / communicator.ranks() / reading.seconds));
     bench.report["io"]["read_corpus"] = {

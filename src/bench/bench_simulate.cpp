@@ -50,11 +50,11 @@ struct SimulatedWindow {
 
 /// What the steps so far have shown.
 struct Observations {
-    std::vector<double> imbalance, bound, seconds;   // of each step
-    std::vector<double> residue_reads, index_reads;  // bytes of each read
-    double packing_seconds = 0;                      // of one rank, summed over steps
+    std::vector<double> imbalance, bound, seconds;  // of each step
+    std::vector<double> reads;                      // bytes of each
+    double packing_seconds = 0;                     // of one rank, summed over steps
     std::uint64_t micro_batches = 0, tokens = 0;
-    std::size_t most_bytes = 0;  // of one rank's window tables, items and plans
+    std::size_t most_bytes = 0;  // of one rank's index, blocks, window tables, items and plans
 };
 
 double fraction(std::vector<double> values, double part) {
@@ -75,6 +75,14 @@ class Simulation {
                                   settings.blocks)) {}
 
     const EpochOrder& order() const { return order_; }
+
+    /// Of the rank with the most blocks; it is read once, before the first step.
+    std::size_t index_bytes() const {
+        std::uint64_t most = 0;
+        for (int rank = 0; rank < options_.ranks; ++rank)
+            most = std::max(most, read_by(order_, rank, options_.ranks).count);
+        return (most + 1) * sizeof(std::uint64_t) + most * sizeof(std::uint32_t);
+    }
 
     /// One step as every rank plans it, and the packing of each rank's share.
     void step(std::uint64_t number, Observations& seen) {
@@ -112,11 +120,12 @@ class Simulation {
             seen.micro_batches += group_by_tokens(lengths, settings_.batch_tokens).size();
         seen.packing_seconds += (processor_seconds() - packing) / options_.ranks;
 
-        std::size_t bytes = items.capacity() * sizeof(StepItem) + plan.samples.capacity() * sizeof(SamplePlan) +
+        std::size_t bytes = index_bytes() + items.capacity() * sizeof(StepItem) +
+                            plan.samples.capacity() * sizeof(SamplePlan) +
                             plan.rank.capacity() * sizeof(std::uint32_t) + items.size() * 2 * sizeof(double);
         for (const SimulatedWindow& window : windows_)
             bytes += window.window.lengths.size() * sizeof(std::uint32_t) +
-                     window.window.first.size() * (sizeof(std::uint64_t) + sizeof(Corpus::Piece)) +
+                     window.window.first.size() * (sizeof(std::uint64_t) + sizeof(int) + sizeof(Corpus::Piece)) +
                      largest_share(window.window);
         seen.most_bytes = std::max(seen.most_bytes, bytes);
     }
@@ -133,36 +142,34 @@ class Simulation {
     void make_window(const WindowPart& part, Observations& seen) {
         for (const SimulatedWindow& window : windows_)
             if (window.epoch == part.epoch && window.number == part.window) return;
-        Window& window = windows_.emplace_back(part.epoch, part.window, Window{}).window;
-        window.run_length = order_.sequences_per_block;
-        window.count = window_range(order_, part.window).count;
-        window.first = blocks_of_window(order_, part.epoch, part.window);
+        windows_.push_back(
+            {part.epoch, part.window, window_of_blocks(order_, part.epoch, part.window, options_.ranks)});
+        Window& window = windows_.back().window;
         window.lengths.reserve(window.count);
-        for (const std::uint64_t first : window.first) {
-            const std::uint64_t count = std::min(window.run_length, window.count - window.lengths.size());
+        for (std::uint64_t run = 0; run < window.first.size(); ++run) {
             double residues = 0;
-            for (std::uint64_t i = 0; i < count; ++i) {
-                window.lengths.push_back(options_.lengths.length(first + i));
+            for (std::uint64_t i = 0; i < window.run_size(run); ++i) {
+                window.lengths.push_back(options_.lengths.length(window.first[run] + i));
                 residues += window.lengths.back();
             }
-            if (count < window.run_length) continue;  // the corpus's short last block, once an epoch
-            seen.residue_reads.push_back(residues);
-            seen.index_reads.push_back(static_cast<double>(index_bytes(count)));
+            // The corpus's last block is short, once an epoch.
+            if (window.run_size(run) == window.run_length) seen.reads.push_back(residues);
         }
     }
 
-    /// Of a block: offsets and checksums.
-    static std::uint64_t index_bytes(std::uint64_t count) {
-        return (count + 1) * sizeof(std::uint64_t) + count * sizeof(std::uint32_t);
-    }
-
-    /// Bytes that the rank holds that reads the most blocks of a window.
+    /// Bytes of the rank that reads the most blocks of a window: residues and their offsets.
     std::size_t largest_share(const Window& window) const {
-        const auto ranks = static_cast<std::uint64_t>(options_.ranks);
-        const std::uint64_t blocks = (window.first.size() + ranks - 1) / ranks;
-        const double residues = settings_.blocks.residues_per_block;
-        return static_cast<std::size_t>(static_cast<double>(blocks) *
-                                        (residues + static_cast<double>(index_bytes(window.run_length))));
+        std::vector<int> readers = window.readers;
+        std::sort(readers.begin(), readers.end());
+        std::ptrdiff_t most = 0;
+        for (auto begin = readers.begin(); begin != readers.end();) {
+            const auto end = std::upper_bound(begin, readers.end(), *begin);
+            most = std::max(most, end - begin);
+            begin = end;
+        }
+        const double block =
+            settings_.blocks.residues_per_block + static_cast<double>((window.run_length + 1) * sizeof(std::uint64_t));
+        return static_cast<std::size_t>(static_cast<double>(most) * block);
     }
 
     const Options& options_;
@@ -226,7 +233,7 @@ void run(const Options& options, BenchRun& bench) {
 
     const double packing = seen.packing_seconds / static_cast<double>(steps);
     const double sequences = static_cast<double>(settings.global_batch) / options.ranks;
-    const double reads = static_cast<double>(seen.residue_reads.size()) / static_cast<double>(steps);
+    const double reads = static_cast<double>(seen.reads.size()) / static_cast<double>(steps);
     const auto line = [](const char* what, const std::string& text) {
         log_information(fmt::format("{:<30}{}", what, text));
     };
@@ -242,14 +249,13 @@ void run(const Options& options, BenchRun& bench) {
                      "ms more",
                      1e3 * median(seen.seconds), 1e3 * fraction(seen.seconds, 0.99), 1e3 * packing));
     line("memory a rank",
-         fmt::format("{} at most: blocks, window tables, plans", format_bytes(static_cast<double>(seen.most_bytes))));
-    if (!seen.residue_reads.empty()) {
-        line("reads of residues",
-             fmt::format("{:.2f} a step over all ranks; {} to {}, {} on average", reads,
-                         format_bytes(fraction(seen.residue_reads, 0)), format_bytes(fraction(seen.residue_reads, 1)),
-                         format_bytes(mean(seen.residue_reads))));
-        line("index read with each", fmt::format("{} in two reads", format_bytes(mean(seen.index_reads))));
-    }
+         fmt::format("{} at most: blocks, window tables, plans, and {} of the corpus's index, read at the start",
+                     format_bytes(static_cast<double>(seen.most_bytes)),
+                     format_bytes(static_cast<double>(simulation.index_bytes()))));
+    if (!seen.reads.empty())
+        line("reads", fmt::format("{:.2f} a step over all ranks; {} to {}, {} on average", reads,
+                                  format_bytes(fraction(seen.reads, 0)), format_bytes(fraction(seen.reads, 1)),
+                                  format_bytes(mean(seen.reads))));
     bench.report = {{"ranks", options.ranks},
                     {"steps", steps},
                     {"imbalance_mean", mean(seen.imbalance)},
@@ -259,10 +265,11 @@ void run(const Options& options, BenchRun& bench) {
                     {"seconds_99", fraction(seen.seconds, 0.99)},
                     {"packing_seconds", packing},
                     {"rank_bytes", seen.most_bytes},
+                    {"index_bytes", simulation.index_bytes()},
                     {"reads_per_step", reads}};
-    if (!seen.residue_reads.empty()) {
-        bench.report["read_bytes_least"] = fraction(seen.residue_reads, 0);
-        bench.report["read_bytes_mean"] = mean(seen.residue_reads);
+    if (!seen.reads.empty()) {
+        bench.report["read_bytes_least"] = fraction(seen.reads, 0);
+        bench.report["read_bytes_mean"] = mean(seen.reads);
     }
     if (!options.batches.empty()) {
         log_information(fmt::format("other batches on {} ranks:", options.ranks));

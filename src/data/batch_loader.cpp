@@ -50,6 +50,7 @@ struct BatchLoader::State {
     const SampleCost cost;
     const Communicator communicator;
     const EpochOrder order;
+    CorpusIndex index;  // of the sequences that this rank reads
 
     struct LoadedWindow {
         std::uint32_t epoch;
@@ -75,7 +76,13 @@ struct BatchLoader::State {
           settings(settings_),
           cost(std::move(cost_)),
           communicator(communicator_.duplicate()),
-          order(make_epoch_order(corpus_.sequences(), corpus_.residues(), settings_.sample.seed, settings_.blocks)) {}
+          order(make_epoch_order(corpus_.sequences(), corpus_.residues(), settings_.sample.seed, settings_.blocks)) {
+        all_or_none(communicator, [&] {
+            const Span span(Lane::io, "read index");
+            const Range own = read_by(order, communicator.rank(), communicator.ranks());
+            index = corpus.read_index(own.first, own.count);
+        });
+    }
 
     /// The blocks of a corpus with a single window are the same in every epoch and stay.
     std::uint32_t window_epoch(const WindowPart& part) const { return order.windows() == 1 ? 0 : part.epoch; }
@@ -83,8 +90,8 @@ struct BatchLoader::State {
     const Window& window_for(const WindowPart& part) {
         for (const LoadedWindow& loaded : windows)
             if (loaded.epoch == window_epoch(part) && loaded.number == part.window) return loaded.window;
-        Window window = read_window(corpus, blocks_of_window(order, part.epoch, part.window), order.sequences_per_block,
-                                    window_range(order, part.window).count, communicator);
+        Window window = window_of_blocks(order, part.epoch, part.window, communicator.ranks());
+        read_window(window, corpus, &index, communicator);
         windows.push_back({window_epoch(part), part.window, std::move(window)});
         return windows.back().window;
     }
@@ -192,10 +199,14 @@ std::vector<StepBatch> BatchLoader::validation_batches(const Corpus& corpus, std
     for (std::uint64_t first = 0; first < sequences; first += static_cast<std::uint64_t>(settings.global_batch)) {
         const auto start = std::chrono::steady_clock::now();
         const std::uint64_t count = std::min(sequences - first, static_cast<std::uint64_t>(settings.global_batch));
-        const std::uint64_t run_length = (count + ranks - 1) / ranks;
-        std::vector<std::uint64_t> run_first;
-        for (std::uint64_t at = 0; at < count; at += run_length) run_first.push_back(first + at);
-        const Window window = read_window(corpus, std::move(run_first), run_length, count, communicator);
+        Window window;
+        window.run_length = (count + ranks - 1) / ranks;
+        window.count = count;
+        for (std::uint64_t at = 0; at < count; at += window.run_length) {
+            window.readers.push_back(static_cast<int>(window.first.size()));
+            window.first.push_back(first + at);
+        }
+        read_window(window, corpus, nullptr, communicator);
         std::vector<StepItem> items;
         for (std::uint64_t place = 0; place < count; ++place)
             items.push_back({.window = &window, .epoch = 0, .place = place, .partner = (place + 1) % count});

@@ -45,8 +45,10 @@ struct LoaderSettings {
 
 class BatchLoader {
   public:
-    /// Collective. The loader duplicates the communicator for its thread. The corpus must outlive the loader.
-    /// Throws InputError for settings out of range or an empty corpus, Error without MPI_THREAD_MULTIPLE.
+    /// Collective. The loader duplicates the communicator for its thread and reads the index of the sequences that this
+    /// rank will read, 12 bytes each, so that a block of residues is one read. The corpus must outlive the loader.
+    /// Throws InputError for settings out of range, an empty corpus or a damaged index, Error without
+    /// MPI_THREAD_MULTIPLE.
     BatchLoader(const Corpus& corpus, const LoaderSettings& settings, SampleCost cost,
                 const Communicator& communicator);
     ~BatchLoader();

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <span>
 
 #include "base/error.hpp"
 #include "comm/program.hpp"
@@ -146,21 +147,31 @@ Corpus::~Corpus() {
     if (descriptor_ >= 0) close(descriptor_);
 }
 
-void Corpus::read(std::uint64_t first, std::uint64_t count, Piece& piece) const {
+CorpusIndex Corpus::read_index(std::uint64_t first, std::uint64_t count) const {
     PROTALBERT_CHECK(first <= sequences_ && count <= sequences_ - first, "sequences of " + path_);
-    piece.first = first;
-    piece.offsets.resize(count + 1);
-    read_at(descriptor_, piece.offsets.data(), (count + 1) * sizeof(std::uint64_t),
+    CorpusIndex index{.first = first, .offsets = std::vector<std::uint64_t>(count + 1), .checksums = {}};
+    read_at(descriptor_, index.offsets.data(), (count + 1) * sizeof(std::uint64_t),
             offsets_position_ + first * sizeof(std::uint64_t), path_);
-    if (!std::is_sorted(piece.offsets.begin(), piece.offsets.end()) || piece.offsets.back() > residues_)
+    if (!std::is_sorted(index.offsets.begin(), index.offsets.end()) || index.offsets.back() > residues_)
         throw InputError(
             fmt::format("{} is damaged: /offsets decrease or leave the file between sequences {} and {}; "
                         "prepare it anew",
                         path_, first, first + count));
-    const std::uint64_t start = piece.offsets.front();
-    piece.tokens.resize(piece.offsets.back() - start);
-    read_at(descriptor_, piece.tokens.data(), piece.tokens.size(), tokens_position_ + start, path_);
-    for (std::uint64_t& offset : piece.offsets) offset -= start;
+    if (checksums_position_ == 0) return index;
+    index.checksums.resize(count);
+    read_at(descriptor_, index.checksums.data(), count * sizeof(std::uint32_t),
+            checksums_position_ + first * sizeof(std::uint32_t), path_);
+    return index;
+}
+
+void Corpus::read(const CorpusIndex& index, std::uint64_t first, std::uint64_t count, Piece& piece) const {
+    PROTALBERT_CHECK(first >= index.first && first + count <= index.first + index.count(), "the index of " + path_);
+    const auto offsets = std::span(index.offsets).subspan(first - index.first, count + 1);
+    piece.first = first;
+    piece.offsets.resize(count + 1);
+    for (std::uint64_t i = 0; i <= count; ++i) piece.offsets[i] = offsets[i] - offsets[0];
+    piece.tokens.resize(piece.offsets.back());
+    read_at(descriptor_, piece.tokens.data(), piece.tokens.size(), tokens_position_ + offsets[0], path_);
     std::uint8_t largest = 0;
     for (const std::uint8_t token : piece.tokens) largest = std::max(largest, token);
     if (largest >= vocabulary_.size())
@@ -168,16 +179,13 @@ void Corpus::read(std::uint64_t first, std::uint64_t count, Piece& piece) const 
             fmt::format("{} is damaged: token {} between sequences {} and {}, and the vocabulary has {} "
                         "pieces; prepare it anew",
                         path_, largest, first, first + count, vocabulary_.size()));
-    if (checksums_position_ == 0) return;
-    std::vector<std::uint32_t> checksums(count);
-    read_at(descriptor_, checksums.data(), count * sizeof(std::uint32_t),
-            checksums_position_ + first * sizeof(std::uint32_t), path_);
+    if (index.checksums.empty()) return;
     for (std::uint64_t i = 0; i < count; ++i) {
         const std::uint8_t* const tokens = piece.tokens.data() + piece.offsets[i];
         const std::uint64_t length = piece.offsets[i + 1] - piece.offsets[i];
         const auto fits = [&](std::uint64_t begins_document) {
             const std::uint64_t hash = XXH3_64bits_withSeed(tokens, length, 2 * (first + i) + begins_document);
-            return static_cast<std::uint32_t>(hash) == checksums[i];
+            return static_cast<std::uint32_t>(hash) == index.checksums[first - index.first + i];
         };
         if (!fits(1) && !fits(0))
             throw InputError(fmt::format("{} is damaged: the checksum of sequence {} is wrong; copy or prepare it anew",

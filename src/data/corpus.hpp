@@ -13,6 +13,15 @@
 
 namespace protalbert {
 
+/// What a corpus's tables say of sequences [first, first + count): 12 bytes each.
+struct CorpusIndex {
+    std::uint64_t first = 0;
+    std::vector<std::uint64_t> offsets;    ///< [count + 1] into /tokens, ascending
+    std::vector<std::uint32_t> checksums;  ///< [count]; empty where the file has none
+
+    std::uint64_t count() const { return offsets.size() - 1; }
+};
+
 /// A corpus opened for reading. Reads are plain positioned reads of the contiguous datasets: any thread may read, and
 /// HDF5 is not involved after opening.
 class Corpus {
@@ -30,15 +39,23 @@ class Corpus {
     std::uint64_t hash() const { return hash_; }             ///< of the content, as stored; 0 where the file has none
     double composition_entropy() const { return entropy_; }  ///< nats per residue; NaN where the file has none
 
-    /// Reads sequences [first, first + count) as one contiguous piece. offsets [count + 1] start at 0.
+    /// The tables of sequences [first, first + count). Throws InputError naming the file when they are damaged: offsets
+    /// that decrease or leave the file.
+    CorpusIndex read_index(std::uint64_t first, std::uint64_t count) const;
+
+    /// Sequences [first, first + count) as one contiguous piece. offsets [count + 1] start at 0.
     struct Piece {
         std::uint64_t first = 0;
         std::vector<std::uint64_t> offsets;
         std::vector<std::uint8_t> tokens;
     };
-    /// Throws InputError naming the file when its tables are damaged (offsets that decrease or leave the file), or a
-    /// sequence does not fit its checksum, where the file has them.
-    void read(std::uint64_t first, std::uint64_t count, Piece& piece) const;
+    /// One read of the file. `index` holds the sequences, maybe others too. Throws InputError naming the file when a
+    /// token is outside the vocabulary or a sequence does not fit its checksum.
+    void read(const CorpusIndex& index, std::uint64_t first, std::uint64_t count, Piece& piece) const;
+    /// The same of sequences whose index nobody holds.
+    void read(std::uint64_t first, std::uint64_t count, Piece& piece) const {
+        read(read_index(first, count), first, count, piece);
+    }
 
   private:
     std::string path_;

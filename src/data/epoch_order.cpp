@@ -31,7 +31,7 @@ EpochOrder make_epoch_order(std::uint64_t sequences, std::uint64_t residues, std
     return order;
 }
 
-WindowRange window_range(const EpochOrder& order, std::uint64_t window) {
+Range window_range(const EpochOrder& order, std::uint64_t window) {
     const std::uint64_t first = first_slot(order, window) * order.sequences_per_block;
     const std::uint64_t end = std::min(first_slot(order, window + 1) * order.sequences_per_block, order.sequences);
     return {first, end - first};
@@ -52,6 +52,21 @@ std::uint64_t block_at(const EpochOrder& order, std::uint32_t epoch, std::uint64
 
 std::uint64_t place_in_window(const EpochOrder& order, std::uint32_t epoch, std::uint64_t window, std::uint64_t index) {
     return permute(index, window_range(order, window).count, order.seed, Purpose::window_order, epoch, window);
+}
+
+int reader_of(const EpochOrder& order, std::uint64_t block, int ranks) {
+    return static_cast<int>(block * static_cast<std::uint64_t>(ranks) / order.blocks);
+}
+
+Range read_by(const EpochOrder& order, int rank, int ranks) {
+    // The inverse of reader_of: its first block is the smallest b with floor(b ranks / blocks) >= rank.
+    const auto first_sequence = [&](int reader) {
+        const auto all = static_cast<std::uint64_t>(ranks);
+        const std::uint64_t block = (static_cast<std::uint64_t>(reader) * order.blocks + all - 1) / all;
+        return std::min(block * order.sequences_per_block, order.sequences);
+    };
+    const std::uint64_t first = first_sequence(rank);
+    return {first, first_sequence(rank + 1) - first};
 }
 
 std::uint64_t sequence_at(const EpochOrder& order, std::uint32_t epoch, std::uint64_t position) {

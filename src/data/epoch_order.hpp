@@ -31,12 +31,13 @@ struct BlockSettings {
 EpochOrder make_epoch_order(std::uint64_t sequences, std::uint64_t residues, std::uint64_t seed,
                             const BlockSettings& settings = {});
 
-/// First position, in the epoch, of a window, and how many sequences it has.
-struct WindowRange {
+struct Range {
     std::uint64_t first;
     std::uint64_t count;
 };
-WindowRange window_range(const EpochOrder& order, std::uint64_t window);
+
+/// Positions, in the epoch, of a window.
+Range window_range(const EpochOrder& order, std::uint64_t window);
 /// Window that holds a position of the epoch.
 std::uint64_t window_of(const EpochOrder& order, std::uint64_t position);
 
@@ -47,6 +48,12 @@ std::uint64_t block_at(const EpochOrder& order, std::uint32_t epoch, std::uint64
 /// Where the sequence that the epoch visits `index`-th in a window lies among the window's blocks, laid one after
 /// another in the permuted order: the shuffle within the window. 0 .. count - 1.
 std::uint64_t place_in_window(const EpochOrder& order, std::uint32_t epoch, std::uint64_t window, std::uint64_t index);
+
+/// Rank, of `ranks`, that reads a block of the corpus: the same in every epoch, and neighbours mostly the same, so that
+/// a rank holds the index of its own sequences alone.
+int reader_of(const EpochOrder& order, std::uint64_t block, int ranks);
+/// Sequences of the blocks that a rank reads; none for some where there are more ranks than blocks.
+Range read_by(const EpochOrder& order, int rank, int ranks);
 
 /// Sequence at `position` (0 .. N - 1) of `epoch`: a bijection of the corpus for every epoch.
 std::uint64_t sequence_at(const EpochOrder& order, std::uint32_t epoch, std::uint64_t position);

@@ -129,10 +129,10 @@ void assemble_step(StepBatch& batch, std::uint64_t step, const std::vector<StepI
         const StepItem& item = items[i];
         const SamplePlan& sample = plan.samples[i];
         const Stretches stretches = stretches_of(sample);
-        if (item.window->owner(item.place, ranks) == communicator.rank())
+        if (item.window->reader(item.place) == communicator.rank())
             append_bytes(outgoing[plan.rank[i]],
                          item.window->residues(item.place).subspan(stretches.own_start, stretches.own_length));
-        if (sample.second_is_other && item.window->owner(item.partner, ranks) == communicator.rank())
+        if (sample.second_is_other && item.window->reader(item.partner) == communicator.rank())
             append_bytes(
                 outgoing[plan.rank[i]],
                 item.window->residues(item.partner).subspan(stretches.partner_start, stretches.partner_length));
@@ -151,9 +151,9 @@ void assemble_step(StepBatch& batch, std::uint64_t step, const std::vector<StepI
         const StepItem& item = items[own[i]];
         const SamplePlan& sample = plan.samples[own[i]];
         const Stretches stretches = stretches_of(sample);
-        residues[i] = arrivals.take(item.window->owner(item.place, ranks), stretches.own_length);
+        residues[i] = arrivals.take(item.window->reader(item.place), stretches.own_length);
         if (sample.second_is_other)
-            partners[i] = arrivals.take(item.window->owner(item.partner, ranks), stretches.partner_length);
+            partners[i] = arrivals.take(item.window->reader(item.partner), stretches.partner_length);
     }
 
     const auto groups = settings.reproducible ? own_micro_batches(plan, rank, own)

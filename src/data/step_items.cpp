@@ -13,7 +13,7 @@ std::vector<WindowPart> parts_of_step(const EpochOrder& order, std::uint64_t ste
     for (std::uint64_t at = step * global_batch; at < end; at += parts.back().count) {
         const std::uint64_t position = at % order.sequences;
         const std::uint64_t window = window_of(order, position);
-        const WindowRange range = window_range(order, window);
+        const Range range = window_range(order, window);
         const std::uint64_t first = position - range.first;
         parts.push_back({.epoch = static_cast<std::uint32_t>(at / order.sequences),
                          .window = window,
@@ -23,12 +23,17 @@ std::vector<WindowPart> parts_of_step(const EpochOrder& order, std::uint64_t ste
     return parts;
 }
 
-std::vector<std::uint64_t> blocks_of_window(const EpochOrder& order, std::uint32_t epoch, std::uint64_t window) {
-    const WindowRange range = window_range(order, window);
-    std::vector<std::uint64_t> first;
-    for (std::uint64_t at = range.first; at < range.first + range.count; at += order.sequences_per_block)
-        first.push_back(block_at(order, epoch, at / order.sequences_per_block) * order.sequences_per_block);
-    return first;
+Window window_of_blocks(const EpochOrder& order, std::uint32_t epoch, std::uint64_t window, int ranks) {
+    const Range range = window_range(order, window);
+    Window blocks;
+    blocks.run_length = order.sequences_per_block;
+    blocks.count = range.count;
+    for (std::uint64_t at = range.first; at < range.first + range.count; at += order.sequences_per_block) {
+        const std::uint64_t block = block_at(order, epoch, at / order.sequences_per_block);
+        blocks.first.push_back(block * order.sequences_per_block);
+        blocks.readers.push_back(reader_of(order, block, ranks));
+    }
+    return blocks;
 }
 
 void append_items(std::vector<StepItem>& items, const EpochOrder& order, const WindowPart& part, const Window& window) {

@@ -18,8 +18,8 @@ struct WindowPart {
 };
 std::vector<WindowPart> parts_of_step(const EpochOrder& order, std::uint64_t step, std::uint64_t global_batch);
 
-/// First sequences of the blocks of a window, in the epoch's order: the runs that the ranks read.
-std::vector<std::uint64_t> blocks_of_window(const EpochOrder& order, std::uint32_t epoch, std::uint64_t window);
+/// A window of an epoch, yet to be read: its blocks in the epoch's order are the runs.
+Window window_of_blocks(const EpochOrder& order, std::uint32_t epoch, std::uint64_t window, int ranks);
 
 /// Appends the items of a part of `window`, which must outlive them. The partner of a sequence is the one that the
 /// epoch visits next in the window, the first after the last: as random as the order itself, another one each epoch,

@@ -1,7 +1,7 @@
 #include "data/window.hpp"
 
 #include <algorithm>
-#include <utility>
+#include <numeric>
 
 #include "base/timeline.hpp"
 #include "comm/program.hpp"
@@ -14,21 +14,20 @@ std::span<const std::uint8_t> Window::residues(std::uint64_t place) const {
     return std::span(piece.tokens).subspan(piece.offsets[index], piece.offsets[index + 1] - piece.offsets[index]);
 }
 
-Window read_window(const Corpus& corpus, std::vector<std::uint64_t> first, std::uint64_t run_length,
-                   std::uint64_t count, const Communicator& communicator) {
-    Window window{.run_length = run_length, .count = count, .first = std::move(first), .lengths = {}, .pieces = {}};
+void read_window(Window& window, const Corpus& corpus, const CorpusIndex* index, const Communicator& communicator) {
     const std::size_t runs = window.first.size();
-    const auto ranks = static_cast<std::size_t>(communicator.ranks());
-    auto run_size = [&](std::size_t run) { return std::min(run_length, count - run * run_length); };
-
     window.pieces.resize(runs);
     std::vector<std::uint32_t> own_lengths;
     all_or_none(communicator, [&] {
         const Span span(Lane::io, "read blocks");
-        for (std::size_t run = static_cast<std::size_t>(communicator.rank()); run < runs; run += ranks) {
+        for (std::size_t run = 0; run < runs; ++run) {
+            if (window.readers[run] != communicator.rank()) continue;
             Corpus::Piece& piece = window.pieces[run];
-            corpus.read(window.first[run], run_size(run), piece);
-            for (std::size_t i = 0; i < run_size(run); ++i)
+            if (index)
+                corpus.read(*index, window.first[run], window.run_size(run), piece);
+            else
+                corpus.read(window.first[run], window.run_size(run), piece);
+            for (std::size_t i = 0; i < window.run_size(run); ++i)
                 own_lengths.push_back(static_cast<std::uint32_t>(piece.offsets[i + 1] - piece.offsets[i]));
         }
     });
@@ -36,16 +35,17 @@ Window read_window(const Corpus& corpus, std::vector<std::uint64_t> first, std::
     const Span span(Lane::data, "lengths of a window");
     // The concatenation goes by ranks; every rank knows which runs each has read.
     const auto all_lengths = communicator.concatenate(own_lengths);
-    window.lengths.resize(count);
+    std::vector<std::size_t> by_reader(runs);
+    std::iota(by_reader.begin(), by_reader.end(), std::size_t{0});
+    std::stable_sort(by_reader.begin(), by_reader.end(),
+                     [&](std::size_t a, std::size_t b) { return window.readers[a] < window.readers[b]; });
+    window.lengths.resize(window.count);
     auto from = all_lengths.begin();
-    for (std::size_t rank = 0; rank < ranks; ++rank) {
-        for (std::size_t run = rank; run < runs; run += ranks) {
-            const auto size = static_cast<std::ptrdiff_t>(run_size(run));
-            std::copy(from, from + size, window.lengths.begin() + static_cast<std::ptrdiff_t>(run * run_length));
-            from += size;
-        }
+    for (const std::size_t run : by_reader) {
+        const auto size = static_cast<std::ptrdiff_t>(window.run_size(run));
+        std::copy(from, from + size, window.lengths.begin() + static_cast<std::ptrdiff_t>(run * window.run_length));
+        from += size;
     }
-    return window;
 }
 
 }  // namespace protalbert

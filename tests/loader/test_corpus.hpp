@@ -35,9 +35,12 @@ inline std::uint64_t residue_count(const Proteins& proteins) {
     return residues;
 }
 
-/// Writes a corpus file (collectively: rank 0 writes). `damaged`: an offset in the middle decreases.
+enum class Damage { none, offset, token };
+
+/// Writes a corpus file (collectively: rank 0 writes). An offset in the middle decreases, or a residue in the middle is
+/// none of the vocabulary's.
 inline void write_corpus(const std::string& path, const Proteins& proteins, const Communicator& communicator,
-                         bool damaged = false) {
+                         Damage damage = Damage::none) {
     std::vector<std::uint8_t> tokens;
     std::vector<std::uint64_t> offsets = {0}, documents;
     for (const auto& protein : proteins) {
@@ -46,7 +49,8 @@ inline void write_corpus(const std::string& path, const Proteins& proteins, cons
         offsets.push_back(tokens.size());
     }
     documents.push_back(proteins.size());
-    if (damaged) offsets[offsets.size() / 2] = tokens.size() + 1;
+    if (damage == Damage::offset) offsets[offsets.size() / 2] = tokens.size() + 1;
+    if (damage == Damage::token) tokens[tokens.size() / 2] = 255;
     const auto& pieces = default_vocabulary().pieces;
 
     Hdf5File file = Hdf5File::create(path, communicator);

@@ -53,7 +53,7 @@ TEST(EpochOrder, WindowsCoverTheEpochAndAreAlike) {
         const EpochOrder order = small_order(sequences, 3, 5);
         std::uint64_t next = 0, least = 5, most = 0;
         for (std::uint64_t window = 0; window < order.windows(); ++window) {
-            const WindowRange range = window_range(order, window);
+            const Range range = window_range(order, window);
             ASSERT_EQ(range.first, next);
             ASSERT_GT(range.count, 0u);
             for (std::uint64_t at = range.first; at < range.first + range.count; ++at)
@@ -74,7 +74,7 @@ TEST(EpochOrder, WindowsAreMadeOfWholeBlocks) {
     for (const std::uint32_t epoch : {0u, 5u}) {
         const auto sequences = visit(order, epoch);
         for (std::uint64_t window = 0; window < order.windows(); ++window) {
-            const WindowRange range = window_range(order, window);
+            const Range range = window_range(order, window);
             std::set<std::uint64_t> expected;
             for (std::uint64_t at = range.first; at < range.first + range.count; ++at)
                 expected.insert(block_at(order, epoch, at / 10) * 10 + at % 10);
@@ -83,6 +83,25 @@ TEST(EpochOrder, WindowsAreMadeOfWholeBlocks) {
         }
         EXPECT_EQ(block_at(order, epoch, 100), 100u) << "the short block keeps the last place";
     }
+}
+
+TEST(EpochOrder, EveryRankReadsNeighbouringBlocksAndAsMany) {
+    for (std::uint64_t sequences : {1, 2, 5, 29, 100, 1003})
+        for (const int ranks : {1, 2, 3, 7, 64}) {
+            const EpochOrder order = small_order(sequences, 3, 5);
+            std::uint64_t next = 0;
+            for (int rank = 0; rank < ranks; ++rank) {
+                const Range own = read_by(order, rank, ranks);
+                ASSERT_EQ(own.first, next);
+                for (std::uint64_t at = own.first; at < own.first + own.count; ++at)
+                    ASSERT_EQ(reader_of(order, at / 3, ranks), rank);
+                const std::uint64_t blocks = (own.count + 2) / 3, all = static_cast<std::uint64_t>(ranks);
+                ASSERT_GE(blocks, order.blocks / all);
+                ASSERT_LE(blocks, (order.blocks + all - 1) / all);
+                next += own.count;
+            }
+            ASSERT_EQ(next, sequences);
+        }
 }
 
 TEST(EpochOrder, BlocksHoldAMebibyte) {
