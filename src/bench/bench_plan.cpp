@@ -25,11 +25,12 @@ struct Options {
     LengthModel lengths;
 };
 
-void run(const Options& options, BenchRun& bench) {
+void run(Options& options, BenchRun& bench) {
     Deck deck = Deck::read(options.deck, options.overrides);
     const TrainSettings settings = read_train_settings(deck);
     const ModelConfig config = read_model_config(deck, default_vocabulary().size());
     deck.refuse_unknown_keys();
+    read_lengths(options.lengths, bench.communicator);
     const MicroBatchLimits limits = micro_batch_limits(settings);
     const std::int64_t element_bytes = settings.precision == Precision::float32 ? 4 : 2;
     const MemoryEstimate memory =
@@ -40,9 +41,9 @@ void run(const Options& options, BenchRun& bench) {
     log_information(
         fmt::format("predicted for {}: {} steps of {} sequences; rates of a rank: {:.4g} FLOP/s, memory {:.4g} B/s, "
                     "link {:.4g} B/s, "
-                    "latency {:.3g} s; disk {:.4g} B/s over all, reading {:.4g} B/s a rank",
+                    "latency {:.3g} s; disk {:.4g} B/s over all, reading {:.4g} B/s a rank; lengths {}",
                     options.deck, settings.schedule.steps, settings.global_batch, rates.flops, rates.memory, rates.link,
-                    rates.latency, rates.disk, rates.read));
+                    rates.latency, rates.disk, rates.read, options.lengths.description()));
     for (const std::string& formula : formulas()) log_information("  " + formula);
     log_information(fmt::format(
         "memory a rank, micro-batches of {} tokens: {} = weights {}, gradients and moments {}, "

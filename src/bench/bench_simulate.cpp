@@ -198,7 +198,7 @@ void try_batches(const Options& options, LoaderSettings settings, const SampleCo
     }
 }
 
-void run(const Options& options, BenchRun& bench) {
+void run(Options& options, BenchRun& bench) {
     if (bench.communicator.ranks() > 1)
         throw InputError("simulate plays all ranks itself; start it alone, with --ranks");
     Deck deck = Deck::read(options.deck, options.overrides);
@@ -211,16 +211,17 @@ void run(const Options& options, BenchRun& bench) {
                                   .blocks = {},
                                   .reproducible = training.reproducible};
     const SampleCost cost = [&config](std::int64_t length) { return forward_flops(config, length); };
+    read_lengths(options.lengths, bench.communicator);
     Simulation simulation(options, settings, cost);
     const EpochOrder& order = simulation.order();
     const std::uint64_t epoch = order.sequences / static_cast<std::uint64_t>(settings.global_batch);
     const std::uint64_t steps = options.steps > 0 ? options.steps : std::max<std::uint64_t>(1, epoch);
     log_information(fmt::format(
-        "{} sequences of {:.0f} residues on average (log-normal, median {:.0f}, deviation of the logarithm {}): {} "
-        "blocks in {} windows; {} steps of {} sequences on {} ranks",
+        "{} sequences of {:.0f} residues on average ({}): {} blocks in {} windows; {} steps of {} sequences on {} "
+        "ranks",
         format_count(order.sequences),
-        static_cast<double>(options.lengths.residues()) / static_cast<double>(order.sequences), options.lengths.median,
-        options.lengths.deviation, format_count(order.blocks), format_count(order.windows()), format_count(steps),
+        static_cast<double>(options.lengths.residues()) / static_cast<double>(order.sequences),
+        options.lengths.description(), format_count(order.blocks), format_count(order.windows()), format_count(steps),
         settings.global_batch, options.ranks));
 
     Observations seen;

@@ -106,7 +106,7 @@ StepPrediction predict_step(const ModelConfig& config, const TrainSettings& sett
 std::vector<std::string> formulas() {
     return {
         "compute     FLOPs of the step's real tokens, 3 x forward (src/model/cost.hpp) / ranks / flops",
-        "imbalance   compute x (largest share / mean - 1), shared out as the loader does, lengths log-normal",
+        "imbalance   compute x (largest share / mean - 1), shared out as the loader does",
         "reduction   sums of 2 (n - 1) / n x bytes / link + latency, one after another, from when each weight is done;",
         "            what ends behind the last product counts, and the latency of the losses' sum",
         "optimizer   44 bytes a parameter / memory",

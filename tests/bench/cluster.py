@@ -6,7 +6,8 @@ import pathlib
 import subprocess
 import sys
 
-program = pathlib.Path(sys.argv[1]) / "protalbert_bench"
+programs = pathlib.Path(sys.argv[1])
+program = programs / "protalbert_bench"
 mpirun = os.environ.get("MPIRUN", "mpirun -n").split()
 decks = pathlib.Path(__file__).resolve().parents[2] / "input"
 failures = []
@@ -60,6 +61,19 @@ def test_simulation():
           "with pieces of 2048 tokens the longest alone sets the step")
 
 
+def test_lengths_of_a_corpus():
+    # Equal lengths share out without a rest; the log-normal ones of the same deck never do.
+    pathlib.Path("equal.fasta").write_text("".join(f">{i}\n{'ACDEFGHIKLMNPQRSTVWY' * 3}\n" for i in range(100)))
+    subprocess.run([programs / "protalbert_prepare", "equal.fasta", "--output", "equal.h5"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    same = ("--deck", decks / "phase1.toml", "--set", "data.short_fraction=0", "--set", "train.global_batch=1024", "--steps", 2)
+    equal, _ = bench(1, "simulate", *same, "--ranks", 256, "--corpus", "equal.h5")
+    drawn, _ = bench(1, "simulate", *same, "--ranks", 256)
+    check(equal["imbalance_worst"] < 1e-12 < drawn["imbalance_mean"], "a corpus's own lengths are simulated")
+    equal, _ = bench(1, "plan", *same, "--ranks", 256, "--corpus", "equal.h5")
+    check(equal[0]["imbalance_seconds"] < 1e-12, "and planned with")
+
+
 def test_plan():
     parts = ("compute", "imbalance", "reduction", "optimizer", "reading", "checkpoint")
     report, figure = bench(1, "plan", "--deck", decks / "phase1.toml", "--ranks", 1, 8, 512, "--steps", 1)
@@ -80,5 +94,6 @@ for path in pathlib.Path(".").iterdir():
     path.unlink()
 test_under_mpirun()
 test_simulation()
+test_lengths_of_a_corpus()
 test_plan()
 sys.exit(1 if failures else 0)
