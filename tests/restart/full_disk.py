@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from runs import Job, arrays, wait_until, without_times
-from pretrain import check, clean, command, finish, metrics, prepare, run, write_deck, write_proteins
+from pretrain import check, command, finish, metrics, prepare, run, write_deck, write_proteins
 
 STEPS = 50
 SMALL = pathlib.Path("small")
@@ -71,7 +71,6 @@ def expect_end(what, ranks, folder, break_it, mend_it, reason, around=()):
     check(code == 75 and "continuing" in text and "passed over" not in text, f"{what}: the older checkpoint is intact")
 
 
-clean() if not os.path.ismount(SMALL) else None
 write_proteins("proteins.fasta", 600, 10, 120)
 prepare("proteins.fasta", "corpus.h5")
 # Saves half a second apart leave time to act between them.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Disks that are full, gone or closed while a run saves. full_disk.sh BUILD_FOLDER, in a folder of its own.
 here=$(dirname "${BASH_SOURCE[0]}")
+find . -mindepth 1 -delete  # what an earlier run left, maybe of another build
 # A file system of 4 MB in a name space of its own, where the kernel lets us: root's own first, in which it can still
 # become nobody.
 for flags in -m -rm; do
