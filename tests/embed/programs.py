@@ -298,7 +298,7 @@ class Embed(unittest.TestCase):
             code, text = run(2, "--checkpoint", "small.h5", "bulk.fasta", "--output", output, "--batch-tokens", 600,
                              "--overwrite", *options)
             self.assertEqual(code, 0, text)
-            if time.time() - start > 4:
+            if time.time() - start > 3:
                 return count
             count *= 2
 

@@ -8,3 +8,4 @@ protalbert_script_test(restart read_back)
 # It starts programs a hundred times: two minutes on two free cores, several times as long on busy ones.
 protalbert_script_test(restart torture)
 set_tests_properties(restart.torture PROPERTIES TIMEOUT 1200)
+protalbert_patient_launcher(restart.launcher restart.torture)
