@@ -5,6 +5,7 @@
 constexpr int lanes = PROTALBERT_LANES;
 typedef float Floats __attribute__((vector_size(4 * PROTALBERT_LANES)));
 typedef std::int32_t Ints __attribute__((vector_size(4 * PROTALBERT_LANES)));
+typedef std::uint32_t Bits __attribute__((vector_size(4 * PROTALBERT_LANES)));
 /// The same in memory at any address.
 typedef float LooseFloats __attribute__((vector_size(4 * PROTALBERT_LANES), aligned(4), may_alias));
 /// As many floats as there are doubles in a vector register, and those doubles.
@@ -132,7 +133,8 @@ PROTALBERT_INLINE Floats power_of_two(Floats f, Floats shifted) {
     p = p * f + 2.402264689e-1F;
     p = p * f + 6.931472057e-1F;
     p = p * f + 1.0F;
-    return as_floats(as_ints(p) + (as_ints(shifted) << 23));
+    // Unsigned: elements behind the last one may hold anything, and signed sums must not overflow.
+    return reinterpret_cast<Floats>(reinterpret_cast<Bits>(p) + (reinterpret_cast<Bits>(shifted) << 23));
 }
 
 /// 2^x, relative error below 1.5e-7; 0 below -126 (no denormal numbers), meaningless above 127.5, NaN for NaN.
