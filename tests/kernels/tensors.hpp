@@ -75,10 +75,14 @@ inline std::vector<std::int32_t> random_ids(Index n, std::int32_t limit, unsigne
 template <class T>
 class Guarded {
   public:
-    Guarded(Backend& backend, const std::vector<T>& values)
-        : backend_(backend), size_(values.size()), memory_(static_cast<T*>(backend.allocate(bytes()))) {
-        std::vector<T> all(size_ + 2 * guard + shift(), sentinel());
-        std::copy(values.begin(), values.end(), all.begin() + static_cast<Index>(guard + shift()));
+    /// `parts`: values that make up one element of the backend's.
+    Guarded(Backend& backend, const std::vector<T>& values, Index parts = 1)
+        : backend_(backend),
+          size_(values.size()),
+          begin_(guard + shift() * static_cast<std::size_t>(parts)),
+          memory_(static_cast<T*>(backend.allocate(bytes()))) {
+        std::vector<T> all(begin_ + size_ + guard, sentinel());
+        std::copy(values.begin(), values.end(), all.begin() + static_cast<Index>(begin_));
         backend_.upload(memory_, all.data(), bytes(), {});
         backend_.synchronize({});
     }
@@ -88,20 +92,20 @@ class Guarded {
         const std::vector<T> all = everything();
         const T expected = sentinel();
         for (std::size_t i = 0; i < all.size(); ++i) {
-            if (i >= guard + shift() && i < guard + shift() + size_) continue;
+            if (i >= begin_ && i < begin_ + size_) continue;
             if (std::memcmp(&all[i], &expected, sizeof(T)) != 0) {
-                ADD_FAILURE() << "guard overwritten at element "
-                              << static_cast<Index>(i) - static_cast<Index>(guard + shift()) << " of " << size_;
+                ADD_FAILURE() << "guard overwritten at element " << static_cast<Index>(i) - static_cast<Index>(begin_)
+                              << " of " << size_;
                 break;
             }
         }
         backend_.free(memory_);
     }
-    T* device() const { return memory_ + guard + shift(); }
+    T* device() const { return memory_ + begin_; }
     std::size_t size() const { return size_; }
     std::vector<T> host() const {
         const std::vector<T> all = everything();
-        const auto begin = all.begin() + static_cast<Index>(guard + shift());
+        const auto begin = all.begin() + static_cast<Index>(begin_);
         return {begin, begin + static_cast<Index>(size_)};
     }
     Backend& backend() const { return backend_; }
@@ -118,9 +122,9 @@ class Guarded {
         std::memset(&value, 0xA5, sizeof(T));
         return value;
     }
-    std::size_t bytes() const { return (size_ + 2 * guard + shift()) * sizeof(T); }
+    std::size_t bytes() const { return (begin_ + size_ + guard) * sizeof(T); }
     std::vector<T> everything() const {
-        std::vector<T> all(size_ + 2 * guard + shift());
+        std::vector<T> all(begin_ + size_ + guard);
         backend_.synchronize({});
         backend_.download(all.data(), memory_, bytes(), {});
         backend_.synchronize({});
@@ -129,6 +133,7 @@ class Guarded {
 
     Backend& backend_;
     std::size_t size_;
+    std::size_t begin_;  ///< of the values among all
     T* memory_;
 };
 
@@ -188,7 +193,7 @@ class Tensor {
         Vector values;
         if (memory_.backend().precision() == Precision::float32) {
             std::vector<float> floats(raw.size() / 2);
-            std::memcpy(floats.data(), raw.data(), raw.size() * 2);
+            if (!raw.empty()) std::memcpy(floats.data(), raw.data(), raw.size() * 2);
             values.assign(floats.begin(), floats.end());
         } else {
             for (const std::uint16_t half : raw) {
@@ -203,7 +208,9 @@ class Tensor {
 
   private:
     Tensor(Backend& backend, const Vector& values, bool constant)
-        : memory_(backend, encoded(backend, values)), before_(memory_.host()), constant_(constant) {}
+        : memory_(backend, encoded(backend, values), backend.element_bytes() / 2),
+          before_(memory_.host()),
+          constant_(constant) {}
     static const Vector& rounded(const Backend& backend, Vector& values) {
         round_to(backend, values);
         return values;

@@ -6,20 +6,20 @@ foreach(name products attention layer_norm embedding elementwise losses convolut
   foreach(instruction_set baseline avx2)
     add_test(NAME kernels.kernel_${name}.${instruction_set} COMMAND test_kernel_${name})
     set_tests_properties(kernels.kernel_${name}.${instruction_set} PROPERTIES
-                         ENVIRONMENT "PROTALBERT_INSTRUCTION_SET=${instruction_set};PROTALBERT_TEST_SHIFT=1")
+                         ENVIRONMENT "${test_environment};PROTALBERT_INSTRUCTION_SET=${instruction_set};PROTALBERT_TEST_SHIFT=1")
   endforeach()
   # The CUDA backend, on a GPU or emulated; arrays that are not aligned take the kernels' other path.
   if(kernels_emulated OR PROTALBERT_CUDA)
     foreach(precision float32 bfloat16)
       add_test(NAME kernels.kernel_${name}.cuda.${precision} COMMAND test_kernel_${name})
       set_tests_properties(kernels.kernel_${name}.cuda.${precision} PROPERTIES LABELS gpu SKIP_RETURN_CODE 77
-                           ENVIRONMENT "PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=${precision}")
+                           ENVIRONMENT "${test_environment};PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=${precision}")
     endforeach()
     # Attention copies rows 16 bytes at a time and says so in its contract.
     if(NOT name STREQUAL attention)
       add_test(NAME kernels.kernel_${name}.cuda.shifted COMMAND test_kernel_${name})
       set_tests_properties(kernels.kernel_${name}.cuda.shifted PROPERTIES LABELS gpu SKIP_RETURN_CODE 77
-                           ENVIRONMENT "PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=bfloat16;PROTALBERT_TEST_SHIFT=1")
+                           ENVIRONMENT "${test_environment};PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=bfloat16;PROTALBERT_TEST_SHIFT=1")
     endif()
   endif()
 endforeach()
