@@ -31,6 +31,7 @@ struct BlockSettings {
 EpochOrder make_epoch_order(std::uint64_t sequences, std::uint64_t residues, std::uint64_t seed,
                             const BlockSettings& settings = {});
 
+/// [first, first + count), of an epoch's positions or of the corpus's sequences.
 struct Range {
     std::uint64_t first;
     std::uint64_t count;
