@@ -59,12 +59,12 @@ std::optional<std::uint64_t> hdf5_end(const PositionedFile& file) {
     // HDF5 File Format Specification 3.0, II.A: signature, version; in versions 2 and 3 with addresses of 8 bytes the
     // end of file address is the third address behind 12 bytes, in versions 0 and 1 behind 24 and 28.
     constexpr char signature[8] = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
-    char block[64];
+    unsigned char block[64];
     if (file.size() < sizeof block) return std::nullopt;
     file.read(block, sizeof block, 0);
     if (std::memcmp(block, signature, sizeof signature) != 0) return std::nullopt;
     const int version = block[8];
-    if (version < 0 || version > 3) return std::nullopt;
+    if (version > 3) return std::nullopt;
     const int size_of_offsets = version >= 2 ? block[9] : block[13];
     if (size_of_offsets != sizeof(std::uint64_t)) return std::nullopt;
     std::uint64_t end = 0;
