@@ -21,7 +21,8 @@ class OwnMemory {
         return *this;
     }
     ~OwnMemory() {
-        if (data_ != nullptr) (backend_->*release)(data_);
+        // The analyzer takes an optional's value to be destroyed twice.
+        if (data_ != nullptr) (backend_->*release)(data_);  // NOLINT(clang-analyzer-unix.Malloc)
     }
     std::byte* data() const { return data_; }
     template <typename T>

@@ -71,7 +71,8 @@ LabelledProteins read_structure(const LabelFiles& files, const Communicator& com
     LabelledProteins proteins;
     const std::span<const LabelKind> kinds = label_kinds(Task::secondary_structure);
     const std::string* const paths[] = {&files.three_state, &files.eight_state, &files.disorder};
-    for (std::size_t k = 0; k < kinds.size(); ++k) {
+    PROTALBERT_CHECK(kinds.size() == std::size(paths), "each kind of label has its file");
+    for (std::size_t k = 0; k < std::size(paths); ++k) {
         const std::string& path = *paths[k];
         if (path.empty()) continue;
         const std::vector<Record> records = read_records(path, "the label file", communicator);
