@@ -54,7 +54,7 @@ struct Observations {
     std::vector<double> reads;                      // bytes of each
     double packing_seconds = 0;                     // of one rank, summed over steps
     std::uint64_t micro_batches = 0, tokens = 0;
-    std::size_t most_bytes = 0;  // of one rank's index, blocks, window tables, items and plans
+    std::size_t most_bytes = 0;  // of one rank's blocks, window tables, items and plans
 };
 
 double fraction(std::vector<double> values, double part) {
@@ -120,8 +120,7 @@ class Simulation {
             seen.micro_batches += group_by_tokens(lengths, settings_.batch_tokens).size();
         seen.packing_seconds += (processor_seconds() - packing) / options_.ranks;
 
-        std::size_t bytes = index_bytes() + items.capacity() * sizeof(StepItem) +
-                            plan.samples.capacity() * sizeof(SamplePlan) +
+        std::size_t bytes = items.capacity() * sizeof(StepItem) + plan.samples.capacity() * sizeof(SamplePlan) +
                             plan.rank.capacity() * sizeof(std::uint32_t) + items.size() * 2 * sizeof(double);
         for (const SimulatedWindow& window : windows_)
             bytes += window.window.lengths.size() * sizeof(std::uint32_t) +
@@ -159,14 +158,9 @@ class Simulation {
 
     /// Bytes of the rank that reads the most blocks of a window: residues and their offsets.
     std::size_t largest_share(const Window& window) const {
-        std::vector<int> readers = window.readers;
-        std::sort(readers.begin(), readers.end());
         std::ptrdiff_t most = 0;
-        for (auto begin = readers.begin(); begin != readers.end();) {
-            const auto end = std::upper_bound(begin, readers.end(), *begin);
-            most = std::max(most, end - begin);
-            begin = end;
-        }
+        for (const int reader : window.readers)
+            most = std::max(most, std::count(window.readers.begin(), window.readers.end(), reader));
         const double block =
             settings_.blocks.residues_per_block + static_cast<double>((window.run_length + 1) * sizeof(std::uint64_t));
         return static_cast<std::size_t>(static_cast<double>(most) * block);
@@ -232,6 +226,8 @@ void run(Options& options, BenchRun& bench) {
     }
     progress.finish();
 
+    const std::size_t index_bytes = simulation.index_bytes();
+    const std::size_t rank_bytes = seen.most_bytes + index_bytes;
     const double packing = seen.packing_seconds / static_cast<double>(steps);
     const double sequences = static_cast<double>(settings.global_batch) / options.ranks;
     const double reads = static_cast<double>(seen.reads.size()) / static_cast<double>(steps);
@@ -251,8 +247,7 @@ void run(Options& options, BenchRun& bench) {
                      1e3 * median(seen.seconds), 1e3 * fraction(seen.seconds, 0.99), 1e3 * packing));
     line("memory a rank",
          fmt::format("{} at most: blocks, window tables, plans, and {} of the corpus's index, read at the start",
-                     format_bytes(static_cast<double>(seen.most_bytes)),
-                     format_bytes(static_cast<double>(simulation.index_bytes()))));
+                     format_bytes(static_cast<double>(rank_bytes)), format_bytes(static_cast<double>(index_bytes))));
     if (!seen.reads.empty())
         line("reads", fmt::format("{:.2f} a step over all ranks; {} to {}, {} on average", reads,
                                   format_bytes(fraction(seen.reads, 0)), format_bytes(fraction(seen.reads, 1)),
@@ -265,8 +260,8 @@ void run(Options& options, BenchRun& bench) {
                     {"seconds_median", median(seen.seconds)},
                     {"seconds_99", fraction(seen.seconds, 0.99)},
                     {"packing_seconds", packing},
-                    {"rank_bytes", seen.most_bytes},
-                    {"index_bytes", simulation.index_bytes()},
+                    {"rank_bytes", rank_bytes},
+                    {"index_bytes", index_bytes},
                     {"reads_per_step", reads}};
     if (!seen.reads.empty()) {
         bench.report["read_bytes_least"] = fraction(seen.reads, 0);
