@@ -2,6 +2,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <thread>
 #include <vector>
@@ -23,6 +25,13 @@ void compute_for_ever() {
 
 [[noreturn]] void fail() { throw InputError("record 7 of proteins.fasta is empty; remove it"); }
 
+/// MPI calls it when it begins to finalize.
+void at_finalization(MPI_Comm_delete_attr_function* call) {
+    int key = 0;
+    MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, call, &key, nullptr);
+    MPI_Comm_set_attr(MPI_COMM_SELF, key, nullptr);
+}
+
 std::string folder = ".";  // --folder
 
 using Ending = std::function<int(const Communicator&)>;
@@ -32,6 +41,17 @@ const std::map<std::string, Ending> endings = {
      [](const Communicator& world) {
          world.barrier();
          log_information("finished");
+         return exit_done;
+     }},
+    {"one_late",  // MPI's finalization must not begin while a rank may still fail
+     [](const Communicator& world) {
+         at_finalization([](MPI_Comm, int, void*, void*) {
+             if (!std::filesystem::exists("done.txt")) log_error("MPI's finalization began before all ranks were done");
+             return MPI_SUCCESS;
+         });
+         if (world.rank() != 1) return exit_done;
+         usleep(300'000);
+         std::ofstream("done.txt") << "done\n";
          return exit_done;
      }},
     {"stopped", [](const Communicator&) { return exit_stopped; }},
@@ -114,15 +134,10 @@ const std::map<std::string, Ending> endings = {
      }},
     {"all_then_stuck",  // MPI's finalization never ends
      [](const Communicator&) -> int {
-         int key = 0;
-         MPI_Comm_create_keyval(
-             MPI_COMM_NULL_COPY_FN,
-             [](MPI_Comm, int, void*, void*) {
-                 compute_for_ever();
-                 return MPI_SUCCESS;
-             },
-             &key, nullptr);
-         MPI_Comm_set_attr(MPI_COMM_SELF, key, nullptr);
+         at_finalization([](MPI_Comm, int, void*, void*) {
+             compute_for_ever();
+             return MPI_SUCCESS;
+         });
          fail();
      }},
     {"write_file",  // 8 MB, into a file system that may hold less

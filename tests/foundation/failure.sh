@@ -55,6 +55,7 @@ for ranks in 1 3; do
     expect $ranks 2 5 1 "^$empty" on_root
     expect $ranks 2 5 1 "^$empty" all_with_open_file
 done
+expect 3 0 5 0 "" one_late
 expect 3 2 5 3 "^error: rank 2: file 2.fasta is empty" all_differently
 expect 3 2 5 1 "^$empty" all_but_late
 expect 3 2 5 1 "^$empty" all_or_none
