@@ -48,7 +48,7 @@ void run(const Options& options, BenchRun& bench) {
     const Corpus corpus(options.corpus, communicator);
     const std::unique_ptr<Backend> backend = make_rank_backend(options.device, Precision::float32, communicator);
     const Model model = load_model(options, corpus, *backend, communicator);
-    const SampleCost cost = [&model](std::int64_t length) { return forward_flops(model.config, length); };
+    const SampleCost cost = [&model](std::int64_t length) { return time_cost(model.config, length); };
 
     TrainSettings settings;
     settings.sample.max_length = options.length;

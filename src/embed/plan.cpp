@@ -48,7 +48,7 @@ std::vector<double> batch_costs(const EmbedPlan& plan, const std::vector<std::ui
     std::vector<double> costs(plan.batch_count(), 0.0);
     for (std::uint64_t b = 0; b < costs.size(); ++b)
         for (const std::uint32_t protein : plan.batch(b))
-            costs[b] += forward_flops(config, lengths[protein] + special_tokens);
+            costs[b] += time_cost(config, lengths[protein] + special_tokens);
     return costs;
 }
 

@@ -5,15 +5,17 @@
 
 namespace protalbert {
 
-double forward_flops(const ModelConfig& config, std::int64_t length) {
+double time_cost(const ModelConfig& config, std::int64_t length, double slowness) {
     const auto L = static_cast<double>(length);
     const auto H = static_cast<double>(config.hidden);
     const auto F = static_cast<double>(config.intermediate);
     const auto E = static_cast<double>(config.embedding);
-    const double block = 2 * L * (4 * H * H + 2 * H * F) + 4 * L * L * H;
+    const double block = 2 * L * (4 * H * H + 2 * H * F) + slowness * 4 * L * L * H;
     const double projection = config.projection ? 2 * L * E * H : 0;
     return static_cast<double>(config.blocks()) * block + projection;
 }
+
+double forward_flops(const ModelConfig& config, std::int64_t length) { return time_cost(config, length, 1); }
 
 double training_flops(const ModelConfig& config, std::int64_t length) { return 3 * forward_flops(config, length); }
 

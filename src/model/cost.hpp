@@ -14,6 +14,14 @@ double forward_flops(const ModelConfig& config, std::int64_t length);
 /// Forward and backward: three times the forward pass.
 double training_flops(const ModelConfig& config, std::int64_t length);
 
+/// How many times longer a FLOP of attention takes than one of a dense product, forward and backward pass together:
+/// 2.2 to 4.3 on GPUs (fused kernels at 250 to 460 TFLOP/s forward and 175 to 420 backward, which computes the scores
+/// again, beside products at 700).
+constexpr double attention_slowness = 3;
+/// forward_flops with attention's counted so many times: proportional to the time that a sequence takes, by which work
+/// is shared out.
+double time_cost(const ModelConfig& config, std::int64_t length, double slowness = attention_slowness);
+
 /// Bytes on the device, by the code that allocates them. `element_bytes`: of activations and of the weights that
 /// products read, 4 or 2.
 struct MemoryEstimate {

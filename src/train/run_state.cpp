@@ -21,12 +21,27 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::vector<NamedArray> named_arrays(const ParameterLayout& layout, std::vector<float>& values) {
+std::vector<NamedArray> named_arrays(const ParameterLayout& layout, float* values /*[layout.size]*/) {
     std::vector<NamedArray> arrays;
     for (const Parameter& parameter : layout.parameters)
-        arrays.push_back({parameter.name, parameter.shape, values.data() + parameter.offset});
+        arrays.push_back({parameter.name, parameter.shape, values + parameter.offset});
     return arrays;
 }
+
+/// A device array as the host reads it: in place where it can, so that a save takes no memory, else a copy.
+struct HostArray {
+    std::vector<float> copy;
+    float* values;  ///< [layout.size]
+
+    HostArray(const DeviceMemory& array, const Model& model) : values(array.as<float>()) {
+        if (model.backend->host_reaches_memory()) {
+            model.backend->synchronize({});
+        } else {
+            copy = download_array(array, model);
+            values = copy.data();
+        }
+    }
+};
 
 std::vector<float> host_array(const Model& model) {
     return std::vector<float>(static_cast<std::size_t>(model.layout.size), 0.0F);
@@ -141,8 +156,9 @@ void load_all(TrainState& state, const fs::path& file, const CheckpointHeader& h
     Backend& backend = *state.model.backend;
     std::vector<float> parameters = host_array(state.model), m = parameters, v = parameters;
     const ParameterLayout& layout = state.model.layout;
-    read_checkpoint(file, {named_arrays(layout, parameters), named_arrays(layout, m), named_arrays(layout, v)},
-                    communicator);
+    read_checkpoint(
+        file, {named_arrays(layout, parameters.data()), named_arrays(layout, m.data()), named_arrays(layout, v.data())},
+        communicator);
     set_parameters(state.model, parameters);
     upload_array(state.m, m, backend);
     upload_array(state.v, v, backend);
@@ -204,8 +220,8 @@ fs::path free_folder(const fs::path& directory) {
 }
 
 /// Throws Error unless the array is the same on every rank.
-void check_replicas(const std::vector<float>& values, const char* what, const Communicator& communicator) {
-    const std::uint64_t hash = XXH3_64bits(values.data(), values.size() * sizeof(float));
+void check_replicas(const float* values, std::int64_t size, const char* what, const Communicator& communicator) {
+    const std::uint64_t hash = XXH3_64bits(values, static_cast<std::size_t>(size) * sizeof(float));
     const std::vector<std::uint64_t> hashes = communicator.gather_all(hash);
     const auto other = std::find_if(hashes.begin(), hashes.end(), [&](auto theirs) { return theirs != hashes[0]; });
     if (other != hashes.end())
@@ -278,11 +294,11 @@ void prepare_directory(const TrainState& state, const TrainSettings& settings, c
 SaveResult save_state(const TrainState& state, std::uint64_t step, std::uint64_t samples, const std::string& deck,
                       const TrainSettings& settings, const Corpus& corpus, const Communicator& communicator) {
     const Model& model = state.model;
-    std::vector<float> parameters = get_parameters(model);
-    std::vector<float> m = download_array(state.m, model), v = download_array(state.v, model);
-    check_replicas(parameters, "parameters", communicator);
-    check_replicas(m, "first moments", communicator);
-    check_replicas(v, "second moments", communicator);
+    const ParameterLayout& layout = model.layout;
+    const HostArray parameters(model.parameters, model), m(state.m, model), v(state.v, model);
+    check_replicas(parameters.values, layout.size, "parameters", communicator);
+    check_replicas(m.values, layout.size, "first moments", communicator);
+    check_replicas(v.values, layout.size, "second moments", communicator);
 
     const CheckpointHeader header = {.step = step,
                                      .samples = samples,
@@ -292,11 +308,11 @@ SaveResult save_state(const TrainState& state, std::uint64_t step, std::uint64_t
                                      .vocabulary = corpus.vocabulary().pieces,
                                      .program = {}};
     SaveResult result{settings.directory / checkpoint_name(step), {}};
-    const ParameterLayout& layout = model.layout;
     try {
-        write_checkpoint(result.file, header,
-                         {named_arrays(layout, parameters), named_arrays(layout, m), named_arrays(layout, v)},
-                         communicator);
+        write_checkpoint(
+            result.file, header,
+            {named_arrays(layout, parameters.values), named_arrays(layout, m.values), named_arrays(layout, v.values)},
+            communicator);
     } catch (const Error& error) {  // on all ranks alike
         result.problem = error.what();
         return result;

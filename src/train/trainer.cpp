@@ -83,7 +83,7 @@ Trainer::Trainer(TrainState& state, const TrainRun& run)
       run_(run),
       settings_(run.settings),
       communicator_(run.communicator),
-      cost_([&config = state.model.config](std::int64_t length) { return forward_flops(config, length); }),
+      cost_([&config = state.model.config](std::int64_t length) { return time_cost(config, length); }),
       workspace_(
           make_step_workspace(state.model, micro_batch_limits(settings_), settings_.reproducible, communicator_)),
       validation_(run.validation ? prepare_validation(*run.validation, settings_, cost_, communicator_) : Validation{}),
