@@ -8,12 +8,20 @@ import sys
 
 
 def figures(folder):
-    """The figure-of-merit lines of NAME.RANKS.log, by name, in the order of ranks."""
+    """The figure-of-merit lines of NAME.RANKS.log, by name, in the order of ranks; a run that was cut off has none."""
     found = {}
-    for path in folder.glob("*.log"):
+    for path in sorted(folder.glob("*.log")):
         lines = [line for line in path.read_text(errors="replace").splitlines() if line.startswith("figure-of-merit ")]
-        if lines:
-            found.setdefault(path.stem.split(".")[0], []).append(json.loads(lines[-1].removeprefix("figure-of-merit ")))
+        if not lines:
+            continue
+        try:
+            figure = json.loads(lines[-1].removeprefix("figure-of-merit "))
+            if not isinstance(figure["value"], (float, int)):
+                raise ValueError(f"its value is {figure['value']}")
+        except (ValueError, KeyError) as problem:
+            print(f"warning: {path} is left out: its figure-of-merit line is damaged ({problem})", file=sys.stderr)
+            continue
+        found.setdefault(path.stem.split(".")[0], []).append(figure)
     for runs in found.values():
         runs.sort(key=lambda run: run["ranks"])
     return found
@@ -36,16 +44,36 @@ def cell(value):
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def table(lines, found):
+def table(lines):
     columns = list(lines[0])
     text = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     text += ["| " + " | ".join(cell(line[column]) for column in columns) + " |" for line in lines]
-    text.append("\nCompute, reduction and optimizer are medians of rank 0; the step is the slowest rank's.")
-    for name in ("collectives", "hdf5"):
-        for run in found.get(name, []):
-            text.append(f"\n{name} on {run['ranks']} ranks: {run['value'] / 1e9:.3g} GB/s ({run['unit']})" +
-                        (f", {run['outliers']} outliers" if "outliers" in run else ""))
     return "\n".join(text) + "\n"
+
+
+def training(lines):
+    return table(lines) + "\nCompute, reduction and optimizer are medians of rank 0; the step is the slowest rank's.\n"
+
+
+def network(runs):
+    """One row a number of ranks: where it bends, the network limits."""
+    text = "\n" + table([{"ranks": run["ranks"], "sum of the gradient, GB/s a rank": run["value"] / 1e9,
+                          "ms": 1e3 * run["gradient_seconds"], "sum of one number, us": 1e6 * run["latency_seconds"],
+                          "exchange of residues, ms": 1e3 * run["exchange_seconds"], "by": run["reduction"]}
+                         for run in runs])
+    for run in runs:
+        for slow in run["outliers"]:
+            text += (f"\noutlier among {run['ranks']} ranks: rank {slow['rank']} on {slow['machine']}, {slow['factor']:.2f} "
+                     f"times as long as usual {slow['where']}\n")
+    return text
+
+
+def disk(run):
+    rate = {"HDF5": (run["value"], run["hdf5_read"]), "plain files": (run["plain_write"], run["plain_read"])}
+    shares = [rate["HDF5"][i] / rate["plain files"][i] for i in (0, 1)]
+    return (f"\n{run['ranks']} ranks together, GB/s:\n\n" +
+            table([{"file": file, "written": written / 1e9, "read": read / 1e9} for file, (written, read) in rate.items()]) +
+            f"\nOne shared HDF5 file gives {shares[0]:.0%} of a plain file a rank in writing, {shares[1]:.0%} in reading.\n")
 
 
 def plot(lines, file):
@@ -77,13 +105,17 @@ parser.add_argument("folder", type=pathlib.Path, help="scaling.JOB; report.md an
 folder = parser.parse_args().folder
 found = figures(folder)
 lines = list(rows(found))
-if not lines:
-    print(f"error: {folder} has no strong.N.log or weak.N.log that ends in a figure-of-merit line; the runs failed, or it "
-          f"is another folder", file=sys.stderr)
+if not found:
+    print(f"error: {folder} has no NAME.RANKS.log that ends in a figure-of-merit line; the runs failed, or it is another "
+          f"folder", file=sys.stderr)
     sys.exit(2)
-text = table(lines, found)
+text = training(lines) if lines else "No training run has ended.\n"
+text += network(found["collectives"]) if "collectives" in found else ""
+text += "".join(disk(run) for run in found.get("hdf5", []))
 (folder / "report.md").write_text(text)
 print(text)
+if not lines:
+    sys.exit(0)
 try:
     plot(lines, folder / "scaling.png")
     print(f"plot: {folder / 'scaling.png'}")

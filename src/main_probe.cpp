@@ -7,6 +7,7 @@
 #include "base/deck.hpp"
 #include "base/error.hpp"
 #include "comm/local_gpu.hpp"
+#include "comm/number_range.hpp"
 #include "comm/program.hpp"
 #include "probe/probe.hpp"
 
@@ -73,7 +74,7 @@ void add_data(CLI::App& app, ProbeOptions& options) {
         ->type_name("FILE");
     app.add_option("--validation-share", options.validation_share,
                    "of the training proteins, where the labels name none for validation")
-        ->check(CLI::Range(0.0, 0.9).description(""))
+        ->check(number_range(0, 0.9).description(""))
         ->capture_default_str()
         ->type_name("F");
     app.add_option("--seed", options.settings.seed, "of initial values, order, dropout, resampling")
@@ -100,7 +101,7 @@ void add_train(CLI::App& app, Actions& actions) {
         ->type_name("FILE");
     ProbeSettings& settings = options.settings;
     app.add_option("--learning-rate", settings.learning_rate, "of Adam")
-        ->check(CLI::Range(1e-12, 1e3).description(""))
+        ->check(number_range(1e-12, 1e3).description(""))
         ->capture_default_str()
         ->type_name("F");
     app.add_option("--batch", settings.batch, "proteins a step, over all ranks")

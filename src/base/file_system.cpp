@@ -88,6 +88,13 @@ void sync_to_disk(const fs::path& path) {
         throw Error(fmt::format("cannot bring {} to disk: {}", path.string(), std::strerror(code)));
 }
 
+void forget_pages(const fs::path& file) {
+    const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) return;
+    posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+    close(descriptor);
+}
+
 void rename_durably(const fs::path& from, const fs::path& to) {
     sync_to_disk(from);
     std::error_code error;

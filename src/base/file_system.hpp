@@ -23,6 +23,8 @@ std::string space_hint(const std::filesystem::path& file);
 
 /// Waits until the file's (or folder's) content is on disk. Throws Error.
 void sync_to_disk(const std::filesystem::path& path);
+/// Lets the next reads of a synced file come from the disk, as far as the system follows the advice.
+void forget_pages(const std::filesystem::path& file);
 /// Syncs `from`, renames it to `to` (replacing it) and syncs the folder: after a crash `to` is whole, old or new.
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -18,8 +17,12 @@
 #include "base/log.hpp"
 #include "base/progress.hpp"
 #include "bench/bench.hpp"
+#include "bench/bench_device.hpp"
 #include "bench/bench_proteins.hpp"
+#include "bench/slow_ranks.hpp"
 #include "comm/gradient_reduction.hpp"
+#include "data/epoch_order.hpp"
+#include "kernels/handles.hpp"
 #include "model/parameters.hpp"
 #include "model/training_workspace.hpp"
 
@@ -32,11 +35,9 @@ struct Options {
     ModelSizes sizes;
     int repeats = 10;
     std::int64_t batch = 10753;
+    DeviceChoice device;
 };
 
-/// Times over 1.5 of the median are named: a healthy network's medians lie within about 20 % of each other, and a link
-/// at half its rate, as one lost lane or the wrong adapter leaves it, takes twice as long.
-constexpr double outlier_factor = 1.5;
 /// Mean residues of a UniRef100 sequence cut at 512, for the exchange.
 constexpr double mean_residues = 320;
 constexpr std::size_t longest_machine_name = 64;
@@ -54,13 +55,16 @@ double time_of(int repeats, const Communicator& communicator, const std::functio
     return median(seconds);
 }
 
-std::vector<double> gather(double value, const Communicator& communicator) {
-    std::vector<std::byte> bytes(sizeof value);
-    std::memcpy(bytes.data(), &value, sizeof value);
+/// values [n] of each rank: [ranks][n].
+std::vector<std::vector<double>> gather(const std::vector<double>& values, const Communicator& communicator) {
+    std::vector<std::byte> bytes(values.size() * sizeof(double));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
     const std::vector<std::byte> all = communicator.concatenate(bytes);
-    std::vector<double> values(static_cast<std::size_t>(communicator.ranks()));
-    std::memcpy(values.data(), all.data(), all.size());
-    return values;
+    std::vector<std::vector<double>> gathered(static_cast<std::size_t>(communicator.ranks()),
+                                              std::vector<double>(values.size()));
+    for (std::size_t rank = 0; rank < gathered.size(); ++rank)
+        std::memcpy(gathered[rank].data(), &all[rank * bytes.size()], bytes.size());
+    return gathered;
 }
 
 std::vector<std::string> machines(const Communicator& communicator) {
@@ -73,34 +77,70 @@ std::vector<std::string> machines(const Communicator& communicator) {
     return names;
 }
 
-/// The ranks whose time exceeds the median of all by outlier_factor, one line each.
-nlohmann::json name_outliers(const std::string& what, const std::vector<double>& seconds,
-                             const std::vector<std::string>& names) {
-    const double usual = median(seconds);
-    nlohmann::json found = nlohmann::json::array();
-    for (std::size_t rank = 0; rank < seconds.size(); ++rank) {
-        if (seconds[rank] <= outlier_factor * usual) continue;
-        log_information(fmt::format("outlier: {}: rank {} on {} takes {:.2f} times the median of all ranks", what, rank,
-                                    names[rank], seconds[rank] / usual));
-        found.push_back({{"what", what}, {"rank", rank}, {"machine", names[rank]}, {"factor", seconds[rank] / usual}});
-    }
-    return found;
-}
-
-/// Seconds in which this rank exchanges `buffer` with partners at distances 1, 2, 4 ... around the ring, the median
-/// over them: a slow link shows with all partners, a slow partner with one.
-double time_of_pairs(std::vector<float>& buffer, int repeats, const Communicator& communicator) {
+/// Seconds in which this rank exchanges `buffer` with the ranks at each distance behind and before it in the ring.
+std::vector<double> times_of_pairs(const std::vector<float>& buffer, const std::vector<int>& distances, int repeats,
+                                   const Communicator& communicator) {
     std::vector<float> arriving(buffer.size());
     std::vector<double> seconds;
     const int ranks = communicator.ranks(), rank = communicator.rank();
-    for (int distance = 1; distance < ranks; distance *= 2)
+    for (const int distance : distances)
         seconds.push_back(time_of(repeats, communicator, [&] {
             check_mpi(MPI_Sendrecv(buffer.data(), static_cast<int>(buffer.size()), MPI_FLOAT, (rank + distance) % ranks,
                                    0, arriving.data(), static_cast<int>(arriving.size()), MPI_FLOAT,
                                    (rank + ranks - distance) % ranks, 0, communicator.handle(), MPI_STATUS_IGNORE),
                       "MPI_Sendrecv");
         }));
-    return median(seconds);
+    return seconds;
+}
+
+/// Exchanges between pairs of ranks, through MPI from host memory; names those that take longer than others.
+nlohmann::json measure_pairs(int repeats, const std::vector<std::string>& names, const Communicator& communicator) {
+    constexpr std::size_t values = std::size_t{1} << 22;  // 16 MiB: far above what latency matters for
+    const std::vector<float> buffer(values, 1.0F);
+    std::vector<int> distances;
+    for (int distance = 1; distance < communicator.ranks(); distance *= 2) distances.push_back(distance);
+    const auto seconds = gather(times_of_pairs(buffer, distances, repeats, communicator), communicator);
+    std::vector<double> rates;
+    for (const std::vector<double>& of_rank : seconds)
+        for (const double time : of_rank) rates.push_back(1e-9 * static_cast<double>(values * sizeof(float)) / time);
+    log_information(fmt::format("pairs of ranks: {} both ways, {:.3f} GB/s per rank in the median, {:.3f} at worst",
+                                format_bytes(static_cast<double>(values * sizeof(float))), median(rates),
+                                *std::min_element(rates.begin(), rates.end())));
+    const SlowRanks slow = find_slow_ranks(seconds, distances, names);
+    nlohmann::json outliers = nlohmann::json::array();
+    for (const SlowRank& rank : slow.found) {
+        const char* const where = rank.between_machines ? "with other machines" : "within its machine";
+        const std::string& machine = names[static_cast<std::size_t>(rank.rank)];
+        log_information(fmt::format("outlier: rank {} on {}: exchanges {} take {:.2f} times as long as usual",
+                                    rank.rank, machine, where, rank.factor));
+        outliers.push_back({{"rank", rank.rank}, {"machine", machine}, {"where", where}, {"factor", rank.factor}});
+    }
+    if (!slow.judged_within && !slow.judged_between)
+        log_information("outliers cannot be told among fewer than four ranks of a machine or four machines");
+    else if (outliers.empty())
+        log_information(fmt::format("no outliers: no rank takes more than {} times as long as usual", slow_factor));
+    return outliers;
+}
+
+/// Seconds of the slowest rank in a step's exchange of residues, where the ranks that have read a window's blocks send
+/// to all. `bytes`: what each of those sends.
+double measure_exchange(double& bytes, const Options& options, const Communicator& communicator) {
+    const auto ranks = static_cast<std::size_t>(communicator.ranks());
+    const auto senders = std::min(ranks, static_cast<std::size_t>(BlockSettings{}.blocks_per_window));
+    bytes = mean_residues * static_cast<double>(options.batch) / static_cast<double>(senders);
+    const auto rank = static_cast<std::size_t>(communicator.rank());
+    // As far from each other as they can be.
+    const bool sends = (rank + 1) * senders / ranks > rank * senders / ranks;
+    std::vector<std::vector<std::byte>> outgoing(ranks);
+    for (std::size_t to = 0; sends && to < ranks; ++to) {
+        const auto until = [&](std::size_t part) {
+            return static_cast<std::size_t>(bytes * static_cast<double>(part) / static_cast<double>(ranks));
+        };
+        outgoing[to].resize(until(to + 1) - until(to));
+    }
+    double seconds = time_of(options.repeats, communicator, [&] { communicator.exchange(outgoing); });
+    communicator.maximum(&seconds, 1);
+    return seconds;
 }
 
 void run(const Options& options, BenchRun& bench) {
@@ -109,17 +149,26 @@ void run(const Options& options, BenchRun& bench) {
     const std::vector<std::string> names = machines(communicator);
     const ModelConfig config = bench_model(options.sizes, default_vocabulary());
     const ParameterLayout layout = make_parameter_layout(config);
-    std::vector<float> gradient(static_cast<std::size_t>(layout.size), 1.0F);
-    GradientReduction reduction(communicator);
-    nlohmann::json outliers = nlohmann::json::array();
-    log_information(fmt::format("{}; {} ranks on {} machines; medians of {} runs", describe(config), ranks,
-                                std::set<std::string>(names.begin(), names.end()).size(), options.repeats));
+    const std::unique_ptr<Backend> backend = make_backend(options.device, communicator);
+    const auto gradient_bytes = static_cast<std::size_t>(layout.size) * sizeof(float);
+    const DeviceMemory gradient(*backend, gradient_bytes);
+    GradientReduction reduction(communicator, *backend, gradient_bytes);
+    const auto sum = [&](std::int64_t offset, std::int64_t size) {
+        reduction.start(gradient.as<float>() + offset, size);
+        reduction.finish();
+        backend->synchronize({});
+    };
+    log_information(fmt::format("{}; {} ranks on {} machines; gradients on {}, summed by {}; medians of {} runs",
+                                describe(config), ranks, std::set<std::string>(names.begin(), names.end()).size(),
+                                backend->description(), reduction.description(), options.repeats));
 
-    const double latency = time_of(100 * options.repeats, communicator, [&] {
+    const double host_latency = time_of(100 * options.repeats, communicator, [&] {
         double one = 1;
         communicator.sum(&one, 1);
     });
-    log_information(fmt::format("sum of one number       {:10.1f} us", 1e6 * latency));
+    const double latency = time_of(100 * options.repeats, communicator, [&] { sum(0, 1); });
+    log_information(
+        fmt::format("sum of one number       {:10.1f} us, by MPI alone {:.1f} us", 1e6 * latency, 1e6 * host_latency));
 
     log_information(
         fmt::format("{:<52}{:>12}{:>10}{:>16}", "sum of the gradient's ranges", "bytes", "ms", "GB/s per rank"));
@@ -127,10 +176,7 @@ void run(const Options& options, BenchRun& bench) {
     // What a ring moves through each rank's link, in each direction: 2 (n - 1) / n of the bytes.
     const double ring = 2.0 * (ranks - 1) / ranks;
     for (const GradientRange& range : gradient_order(layout)) {
-        double seconds = time_of(options.repeats, communicator, [&] {
-            reduction.start(gradient.data() + range.offset, range.size);
-            reduction.finish();
-        });
+        double seconds = time_of(options.repeats, communicator, [&] { sum(range.offset, range.size); });
         communicator.maximum(&seconds, 1);
         const double bytes = static_cast<double>(range.size) * sizeof(float);
         const auto first = std::find_if(layout.parameters.begin(), layout.parameters.end(),
@@ -148,27 +194,14 @@ void run(const Options& options, BenchRun& bench) {
     log_information(fmt::format("  {:<50}{:>12}{:>10.3f}{:>16.3f}", "together", format_bytes(total_bytes),
                                 1e3 * total_seconds, 1e-9 * bandwidth));
 
-    const auto piece = static_cast<std::size_t>(mean_residues * static_cast<double>(options.batch) / ranks / ranks);
-    const std::vector<std::vector<std::byte>> outgoing(static_cast<std::size_t>(ranks), std::vector<std::byte>(piece));
-    const double exchange = time_of(options.repeats, communicator, [&] { communicator.exchange(outgoing); });
-    const auto exchanged = static_cast<double>(piece) * (ranks - 1);
-    log_information(fmt::format("exchange of a step of {} sequences: {} a rank, {:.3f} ms, {:.3f} GB/s per rank",
-                                options.batch, format_bytes(exchanged), 1e3 * exchange, 1e-9 * exchanged / exchange));
+    double exchanged = 0;
+    const double exchange = measure_exchange(exchanged, options, communicator);
+    log_information(
+        fmt::format("exchange of a step of {} sequences: {} from a sender, {:.3f} ms, {:.3f} GB/s per sender",
+                    options.batch, format_bytes(exchanged), 1e3 * exchange, 1e-9 * exchanged / exchange));
 
-    double pairs = 0;
-    if (ranks > 1) {
-        constexpr std::size_t most = std::size_t{1} << 22;  // 16 MiB: far above what latency matters for
-        gradient.resize(std::min(gradient.size(), most));
-        pairs = time_of_pairs(gradient, options.repeats, communicator);
-        const double bytes = static_cast<double>(gradient.size()) * sizeof(float);
-        const std::vector<double> seconds = gather(pairs, communicator);
-        log_information(fmt::format("pairs of ranks: {} both ways, {:.3f} GB/s per rank in the median, {:.3f} at worst",
-                                    format_bytes(bytes), 1e-9 * bytes / median(seconds),
-                                    1e-9 * bytes / *std::max_element(seconds.begin(), seconds.end())));
-        outliers = name_outliers("pairs of ranks", seconds, names);
-    }
-    if (outliers.empty())
-        log_information(fmt::format("no outliers: no rank takes more than {} times the median", outlier_factor));
+    const nlohmann::json outliers =
+        ranks > 1 ? measure_pairs(options.repeats, names, communicator) : nlohmann::json::array();
     bench.report["latency_seconds"] = latency;
     bench.report["exchange_seconds"] = exchange;
     bench.report["outliers"] = outliers;
@@ -179,7 +212,8 @@ void run(const Options& options, BenchRun& bench) {
                      {"gradient_seconds", total_seconds},
                      {"latency_seconds", latency},
                      {"exchange_seconds", exchange},
-                     {"outliers", outliers.size()}}};
+                     {"reduction", reduction.description()},
+                     {"outliers", outliers}}};
 }
 
 }  // namespace
@@ -193,6 +227,8 @@ BenchAction add_bench_collectives(CLI::App& command) {
     command.add_option("--batch", options->batch, "sequences of the step that is exchanged")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
+    command.add_option("--device", options->device.device, "where the gradients are: auto, cpu or cuda")
+        ->capture_default_str();
     return [options](BenchRun& bench) { run(*options, bench); };
 }
 

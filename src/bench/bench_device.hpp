@@ -11,7 +11,7 @@
 namespace protalbert {
 
 struct DeviceChoice {
-    std::string device = "cpu";
+    std::string device = "auto";
     std::string precision = "float32";
 };
 

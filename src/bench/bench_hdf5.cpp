@@ -1,9 +1,7 @@
 // protalbert_bench hdf5: one HDF5 file shared by all ranks, each writing and reading its own rows collectively as
 // checkpoints and embeddings do, in turn with a plain file a rank: what the disks give without HDF5.
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -17,6 +15,7 @@
 #include "base/progress.hpp"
 #include "bench/bench.hpp"
 #include "bench/bench_proteins.hpp"
+#include "bench/scratch_folder.hpp"
 #include "comm/program.hpp"
 #include "io/hdf5.hpp"
 
@@ -40,14 +39,6 @@ double time_of(const Communicator& communicator, const std::function<void()>& wo
     double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     communicator.maximum(&seconds, 1);
     return seconds;
-}
-
-/// Lets the next reads of a synced file come from the disk, as far as the system follows the advice.
-void forget_pages(const fs::path& file) {
-    const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) return;
-    posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
-    close(descriptor);
 }
 
 struct Seconds {
@@ -99,14 +90,9 @@ void run_shared(const fs::path& file, const std::vector<float>& values, std::vec
 void run(const Options& options, BenchRun& bench) {
     const Communicator& communicator = bench.communicator;
     const double bytes = static_cast<double>(options.megabytes) * 1e6;
-    const fs::path folder =
-        communicator.broadcast((fs::path(options.folder) / fmt::format("protalbert_bench_{}", getpid())).string(), 0);
-    on_root(communicator, [&] {
-        require_writable_place(folder, "the benchmark's folder");
-        fs::create_directory(folder);
-        require_space(folder, 2 * options.megabytes * 1000000 * static_cast<std::uint64_t>(communicator.ranks()),
-                      "the benchmark's files");
-    });
+    const ScratchFolder folder(options.folder,
+                               2 * options.megabytes * 1000000 * static_cast<std::uint64_t>(communicator.ranks()),
+                               communicator);
     std::vector<float> values(static_cast<std::size_t>(bytes / sizeof(float))), arriving(values.size());
     for (std::size_t i = 0; i < values.size(); ++i)
         values[i] = static_cast<float>((i + static_cast<std::size_t>(communicator.rank())) % 9973);
@@ -116,11 +102,9 @@ void run(const Options& options, BenchRun& bench) {
     // The first round is not counted: a disk takes longer for blocks that it has never held.
     for (int i = 0; i <= options.repeats; ++i) {
         if (i == 1) plain = shared = {};
-        run_plain(folder / fmt::format("plain_{}", communicator.rank()), values, arriving, plain, communicator);
-        run_shared(folder / "shared.h5", values, arriving, shared, communicator);
+        run_plain(folder.path() / fmt::format("plain_{}", communicator.rank()), values, arriving, plain, communicator);
+        run_shared(folder.path() / "shared.h5", values, arriving, shared, communicator);
     }
-    communicator.barrier();
-    on_root(communicator, [&] { fs::remove_all(folder); });
 
     log_information(fmt::format("{:<34}{:>14}{:>18}", "", "MB/s per rank", "MB/s, all ranks"));
     const auto line = [&](const char* what, const char* key, const std::vector<double>& seconds) {

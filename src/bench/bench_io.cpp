@@ -19,6 +19,7 @@
 #include "base/random.hpp"
 #include "bench/bench.hpp"
 #include "bench/bench_proteins.hpp"
+#include "bench/scratch_folder.hpp"
 #include "comm/program.hpp"
 #include "data/corpus.hpp"
 #include "data/corpus_writer.hpp"
@@ -54,9 +55,11 @@ double processor_seconds() {
 }
 
 /// Median time of `work` on all ranks.
-Timing measure(int repeats, const Communicator& communicator, const std::function<void()>& work) {
+Timing measure(int repeats, const Communicator& communicator, const std::function<void()>& work,
+               const std::function<void()>& before = {}) {
     std::vector<double> seconds, processor;
     for (int i = 0; i < repeats; ++i) {
+        if (before) before();
         communicator.barrier();
         const auto start = std::chrono::steady_clock::now();
         const double processor_start = processor_seconds();
@@ -198,25 +201,15 @@ void run_checkpoint(const Options& options, const fs::path& folder, BenchRun& be
 void run_io(const Options& options, BenchRun& bench) {
     const Communicator& communicator = bench.communicator;
     const Vocabulary vocabulary = default_vocabulary();
-    const fs::path folder = communicator.broadcast(
-        (fs::path(options.folder) / fmt::format("protalbert_bench_io_{}", getpid())).string(), 0);
-    struct Removal {
-        const fs::path& folder;
-        bool root;
-        ~Removal() {
-            std::error_code error;
-            if (root) fs::remove_all(folder, error);
-        }
-    } const removal{folder, communicator.root()};
+    const std::uint64_t made_bytes = options.checkpoint || !options.input.empty() ? 0 : 4 * options.megabytes * 1000000;
+    const ScratchFolder scratch(options.folder, made_bytes, communicator);
+    const fs::path& folder = scratch.path();
     const fs::path fasta = options.input.empty() ? folder / "proteins.fasta" : fs::path(options.input);
     on_root(communicator, [&] {
-        require_writable_place(folder, "the benchmark's folder");
-        fs::create_directory(folder);
         if (options.checkpoint) return;
         if (!options.input.empty()) return require_readable_file(fasta, "input");
         constexpr std::uint64_t proteins = 20000, longest = 40000;
         const std::uint64_t bytes = options.megabytes * 1000000;
-        require_space(folder, 4 * bytes, "the benchmark's files");
         write_fasta(fasta, bench_proteins(options.proteins, proteins, longest, false, vocabulary), vocabulary, bytes);
     });
     if (options.checkpoint) return run_checkpoint(options, folder, bench);
@@ -250,9 +243,11 @@ void run_io(const Options& options, BenchRun& bench) {
     report.line("whole preparation, on disk", "prepare", whole, communicator.ranks(), true);
 
     const Corpus corpus(settings.output.string(), communicator);
-    const Timing reading = measure(options.repeats, communicator, [&] { read_corpus(corpus, communicator); });
+    const Timing reading = measure(
+        options.repeats, communicator, [&] { read_corpus(corpus, communicator); },
+        [&] { on_root(communicator, [&] { forget_pages(settings.output); }); });
     log_information(
-        fmt::format("reading the corpus of {} residues in blocks of 1.25 MiB: {:.2f} GB/s per rank",
+        fmt::format("reading the corpus of {} residues from the disk, in blocks of 1.25 MiB: {:.2f} GB/s per rank",
                     format_count(corpus.residues()),
                     1e-9 * static_cast<double>(corpus.residues()) / communicator.ranks() / reading.seconds));
     bench.report["io"]["read_corpus"] = {

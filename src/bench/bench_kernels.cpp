@@ -10,6 +10,7 @@
 #include "bench/bench.hpp"
 #include "bench/bench_device.hpp"
 #include "bench/bench_proteins.hpp"
+#include "comm/number_range.hpp"
 #include "comm/program.hpp"
 #include "model/model.hpp"
 #include "model/parameters.hpp"
@@ -322,7 +323,7 @@ BenchAction add_bench_kernels(CLI::App& command) {
         ->check(CLI::PositiveNumber);
     command.add_option("--seconds", options->seconds, "spent on each operation")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(number_range(0, 3600));
     add_device_options(command, options->device);
     return [options](BenchRun& bench) { run(*options, bench); };
 }

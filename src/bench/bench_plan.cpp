@@ -9,8 +9,10 @@
 #include "bench/bench.hpp"
 #include "bench/length_model.hpp"
 #include "bench/step_model.hpp"
+#include "comm/number_range.hpp"
 #include "data/vocabulary.hpp"
-#include "model/cost.hpp"
+#include "model/parameters.hpp"
+#include "train/train_memory.hpp"
 #include "train/train_step.hpp"
 
 namespace protalbert {
@@ -31,11 +33,13 @@ void run(Options& options, BenchRun& bench) {
     const ModelConfig config = read_model_config(deck, default_vocabulary().size());
     deck.refuse_unknown_keys();
     read_lengths(options.lengths, bench.communicator);
-    const MicroBatchLimits limits = micro_batch_limits(settings);
+    const std::int64_t batch_tokens = micro_batch_limits(settings).tokens;
     const std::int64_t element_bytes = settings.precision == Precision::float32 ? 4 : 2;
-    const MemoryEstimate memory =
-        training_memory(config, limits.tokens, limits.sequences, limits.masked, element_bytes);
-    const double bytes = static_cast<double>(memory.parameters + memory.optimizer + memory.activations);
+    const auto bytes = static_cast<double>(train_memory_bytes(config, settings, element_bytes));
+    const auto parameters = static_cast<double>(make_parameter_layout(config).size);
+    // The master in float32 and its copy, where products read another type.
+    const double weights = parameters * static_cast<double>(element_bytes == 4 ? 4 : 4 + element_bytes);
+    const double optimizer = parameters * (3 * sizeof(float) + (settings.reproducible ? sizeof(std::int64_t) : 0));
     const MachineRates& rates = options.rates;
 
     log_information(
@@ -46,23 +50,23 @@ void run(Options& options, BenchRun& bench) {
                     rates.latency, rates.disk, rates.read, options.lengths.description()));
     for (const std::string& formula : formulas()) log_information("  " + formula);
     log_information(fmt::format(
-        "memory a rank, micro-batches of {} tokens: {} = weights {}, gradients and moments {}, "
-        "activations {}",
-        limits.tokens, format_bytes(bytes), format_bytes(static_cast<double>(memory.parameters)),
-        format_bytes(static_cast<double>(memory.optimizer)), format_bytes(static_cast<double>(memory.activations))));
+        "memory a rank, micro-batches of {} tokens: {} = weights {}, gradients and moments {}, activations {}",
+        batch_tokens, format_bytes(bytes), format_bytes(weights), format_bytes(optimizer),
+        format_bytes(bytes - weights - optimizer)));
     log_information(
-        "| ranks | sequences a rank | step ms | compute | imbalance | reduction | optimizer | reading | "
+        "| ranks | sequences a rank | tokens | step ms | compute | imbalance | reduction | optimizer | reading | "
         "checkpoint | efficiency | tokens/s | hours |");
-    log_information("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    log_information("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for (const int ranks : options.ranks) {
         const StepPrediction step = predict_step(config, settings, options.lengths, rates, ranks, options.steps);
         const double hours = static_cast<double>(settings.schedule.steps) * step.seconds() / 3600;
         log_information(fmt::format(
-            "| {} | {:.1f} | {:.4g} | {:.4g} | {:.3g} | {:.3g} | {:.3g} | {:.3g} | {:.3g} | {:.1f} % | {:.4g} | {:.4g} "
+            "| {} | {:.1f} | {:.0f} | {:.4g} | {:.4g} | {:.3g} | {:.3g} | {:.3g} | {:.3g} | {:.3g} | {:.1f} % | {:.4g} "
+            "| {:.4g} "
             "|",
-            ranks, static_cast<double>(settings.global_batch) / ranks, 1e3 * step.seconds(), 1e3 * step.compute,
-            1e3 * step.imbalance, 1e3 * step.reduction, 1e3 * step.optimizer, 1e3 * step.reading, 1e3 * step.checkpoint,
-            100 * step.efficiency(), step.tokens / step.seconds(), hours));
+            ranks, static_cast<double>(settings.global_batch) / ranks, step.tokens / ranks, 1e3 * step.seconds(),
+            1e3 * step.compute, 1e3 * step.imbalance, 1e3 * step.reduction, 1e3 * step.optimizer, 1e3 * step.reading,
+            1e3 * step.checkpoint, 100 * step.efficiency(), step.tokens / step.seconds(), hours));
         const nlohmann::json line = {{"planned_ranks", ranks},
                                      {"step_seconds", step.seconds()},
                                      {"compute_seconds", step.compute},
@@ -91,10 +95,10 @@ BenchAction add_bench_plan(CLI::App& command) {
         ->check(CLI::Range(1, 1000000));
     MachineRates& rates = options->rates;
     const auto rate = [&](const char* name, double& value, const char* what) {
-        command.add_option(name, value, what)->capture_default_str()->check(CLI::PositiveNumber);
+        command.add_option(name, value, what)->capture_default_str()->check(positive_number());
     };
     rate("--flops", rates.flops,
-         "model FLOP/s of a rank: model_flops_per_second of train, over ranks and without the rest");
+         "model FLOP/s of a rank at about as many tokens a step: train's model_flops_per_second, without the rest");
     rate("--memory", rates.memory, "bytes/s of a rank's memory: 44 bytes a parameter over train's optimizer_seconds");
     rate("--link", rates.link, "bytes/s of a rank's link in sums: collectives");
     rate("--latency", rates.latency, "seconds of the sum of one number: collectives");

@@ -16,6 +16,7 @@
 #include "bench/bench.hpp"
 #include "bench/bench_proteins.hpp"
 #include "bench/length_model.hpp"
+#include "comm/number_range.hpp"
 #include "comm/program.hpp"
 #include "data/share_out.hpp"
 #include "data/step_items.hpp"
@@ -41,6 +42,9 @@ double processor_seconds() {
     return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
+/// The range of attention_slowness: of a CPU, and of the slowest kernels that a GPU may have.
+constexpr double fast_attention = 1.4, slow_attention = 4.3;
+
 /// A window's lengths as the ranks would know them, and the sizes of the reads that bring it.
 struct SimulatedWindow {
     std::uint32_t epoch;
@@ -50,9 +54,10 @@ struct SimulatedWindow {
 
 /// What the steps so far have shown.
 struct Observations {
-    std::vector<double> imbalance, bound, seconds;  // of each step
-    std::vector<double> reads;                      // bytes of each
-    double packing_seconds = 0;                     // of one rank, summed over steps
+    std::vector<double> imbalance, bound, seconds;       // of each step
+    std::vector<double> imbalance_fast, imbalance_slow;  // had attention another speed than the sharing out assumes
+    std::vector<double> reads;                           // bytes of each
+    double packing_seconds = 0;                          // of one rank, summed over steps
     std::uint64_t micro_batches = 0, tokens = 0;
     std::size_t most_bytes = 0;  // of one rank's blocks, window tables, items and plans
 };
@@ -67,10 +72,11 @@ double mean(const std::vector<double>& values) {
 
 class Simulation {
   public:
-    Simulation(const Options& options, const LoaderSettings& settings, SampleCost cost)
+    Simulation(const Options& options, const LoaderSettings& settings, const ModelConfig& config)
         : options_(options),
           settings_(settings),
-          cost_(std::move(cost)),
+          config_(config),
+          cost_([this](std::int64_t length) { return time_cost(config_, length); }),
           order_(make_epoch_order(options.lengths.sequences, options.lengths.residues(), settings.sample.seed,
                                   settings.blocks)) {}
 
@@ -90,7 +96,7 @@ class Simulation {
         const auto parts = parts_of_step(order_, number, static_cast<std::uint64_t>(settings_.global_batch));
         windows_.remove_if([&](const SimulatedWindow& window) {
             return std::none_of(parts.begin(), parts.end(), [&](const WindowPart& part) {
-                return part.window == window.number && part.epoch == window.epoch;
+                return part.window == window.number && window_epoch(order_, part) == window.epoch;
             });
         });
         for (const WindowPart& part : parts) make_window(part, seen);
@@ -103,21 +109,21 @@ class Simulation {
         seen.seconds.push_back(processor_seconds() - start);
 
         seen.imbalance.push_back(plan.imbalance);
-        double longest = 0, total = 0;
+        seen.imbalance_fast.push_back(imbalance(plan, fast_attention));
+        seen.imbalance_slow.push_back(imbalance(plan, slow_attention));
+        seen.bound.push_back(least_imbalance(plan));
         std::vector<std::vector<std::int64_t>> shares(static_cast<std::size_t>(options_.ranks));
         for (std::size_t i = 0; i < plan.samples.size(); ++i) {
-            const double cost = cost_(plan.samples[i].length);
-            longest = std::max(longest, cost);
-            total += cost;
             shares[plan.rank[i]].push_back(plan.samples[i].length);
             seen.tokens += static_cast<std::uint64_t>(plan.samples[i].length);
         }
-        // No sharing out is better than the dearest sample alone on a rank.
-        seen.bound.push_back(std::max(0.0, longest * options_.ranks / total - 1));
 
         const double packing = processor_seconds();
-        for (const std::vector<std::int64_t>& lengths : shares)
-            seen.micro_batches += group_by_tokens(lengths, settings_.batch_tokens).size();
+        if (settings_.reproducible)
+            seen.micro_batches += plan.micro_batches.size();
+        else
+            for (const std::vector<std::int64_t>& lengths : shares)
+                seen.micro_batches += group_by_tokens(lengths, settings_.batch_tokens).size();
         seen.packing_seconds += (processor_seconds() - packing) / options_.ranks;
 
         std::size_t bytes = items.capacity() * sizeof(StepItem) + plan.samples.capacity() * sizeof(SamplePlan) +
@@ -130,9 +136,33 @@ class Simulation {
     }
 
   private:
+    /// Of the ranks' times, were attention's FLOPs slower than a product's by `slowness`.
+    double imbalance(const StepPlan& plan, double slowness) const {
+        std::vector<double> loads(static_cast<std::size_t>(options_.ranks), 0.0);
+        for (std::size_t i = 0; i < plan.samples.size(); ++i)
+            loads[plan.rank[i]] += time_cost(config_, plan.samples[i].length, slowness);
+        return *std::max_element(loads.begin(), loads.end()) * options_.ranks /
+                   std::accumulate(loads.begin(), loads.end(), 0.0) -
+               1;
+    }
+
+    /// No sharing out is better than the dearest sample, or micro-batch that is shared out whole, alone on a rank.
+    double least_imbalance(const StepPlan& plan) const {
+        const auto cost = [&](std::size_t place) { return cost_(plan.samples[place].length); };
+        double longest = 0, total = 0;
+        for (std::size_t place = 0; place < plan.samples.size(); ++place) {
+            longest = std::max(longest, cost(place));
+            total += cost(place);
+        }
+        for (const std::vector<std::uint32_t>& group : plan.micro_batches)
+            longest = std::max(longest, std::accumulate(group.begin(), group.end(), 0.0,
+                                                        [&](double sum, auto place) { return sum + cost(place); }));
+        return std::max(0.0, longest * options_.ranks / total - 1);
+    }
+
     const Window& find(const WindowPart& part) const {
         const auto found = std::find_if(windows_.begin(), windows_.end(), [&](const SimulatedWindow& window) {
-            return window.epoch == part.epoch && window.number == part.window;
+            return window.epoch == window_epoch(order_, part) && window.number == part.window;
         });
         PROTALBERT_CHECK(found != windows_.end(), "the windows of a step are made before it");
         return found->window;
@@ -140,9 +170,9 @@ class Simulation {
 
     void make_window(const WindowPart& part, Observations& seen) {
         for (const SimulatedWindow& window : windows_)
-            if (window.epoch == part.epoch && window.number == part.window) return;
-        windows_.push_back(
-            {part.epoch, part.window, window_of_blocks(order_, part.epoch, part.window, options_.ranks)});
+            if (window.epoch == window_epoch(order_, part) && window.number == part.window) return;
+        windows_.push_back({window_epoch(order_, part), part.window,
+                            window_of_blocks(order_, part.epoch, part.window, options_.ranks)});
         Window& window = windows_.back().window;
         window.lengths.reserve(window.count);
         for (std::uint64_t run = 0; run < window.first.size(); ++run) {
@@ -168,18 +198,19 @@ class Simulation {
 
     const Options& options_;
     const LoaderSettings settings_;
+    const ModelConfig& config_;
     const SampleCost cost_;
     const EpochOrder order_;
     std::list<SimulatedWindow> windows_;
 };
 
 /// Imbalance of larger batches on as many ranks: which batch would keep them busy.
-void try_batches(const Options& options, LoaderSettings settings, const SampleCost& cost, nlohmann::json& report) {
+void try_batches(const Options& options, LoaderSettings settings, const ModelConfig& config, nlohmann::json& report) {
     constexpr std::uint64_t steps = 20;  // the imbalance hardly differs from step to step
     const double batch = static_cast<double>(settings.global_batch);
     for (const double factor : options.batches) {
-        settings.global_batch = std::llround(factor * batch);
-        Simulation simulation(options, settings, cost);
+        settings.global_batch = std::max(1LL, std::llround(factor * batch));
+        Simulation simulation(options, settings, config);
         Observations seen;
         for (std::uint64_t step = 0; step < steps; ++step) simulation.step(step, seen);
         log_information(
@@ -199,14 +230,9 @@ void run(Options& options, BenchRun& bench) {
     const TrainSettings training = read_train_settings(deck);
     const ModelConfig config = read_model_config(deck, default_vocabulary().size());
     deck.refuse_unknown_keys();
-    const LoaderSettings settings{.sample = training.sample,
-                                  .global_batch = training.global_batch,
-                                  .batch_tokens = training.batch_tokens,
-                                  .blocks = {},
-                                  .reproducible = training.reproducible};
-    const SampleCost cost = [&config](std::int64_t length) { return forward_flops(config, length); };
+    const LoaderSettings settings = loader_settings(training);
     read_lengths(options.lengths, bench.communicator);
-    Simulation simulation(options, settings, cost);
+    Simulation simulation(options, settings, config);
     const EpochOrder& order = simulation.order();
     const std::uint64_t epoch = order.sequences / static_cast<std::uint64_t>(settings.global_batch);
     const std::uint64_t steps = options.steps > 0 ? options.steps : std::max<std::uint64_t>(1, epoch);
@@ -240,7 +266,15 @@ void run(Options& options, BenchRun& bench) {
                      static_cast<double>(seen.micro_batches) / static_cast<double>(steps) / options.ranks));
     line("imbalance", fmt::format("{:.3f} % on average, {:.3f} % in the worst step", 100 * mean(seen.imbalance),
                                   100 * fraction(seen.imbalance, 1)));
-    line("least possible", fmt::format("{:.3f} % on average, set by the longest sample", 100 * mean(seen.bound)));
+    line("  at other speeds",
+         fmt::format("{:.3f} % on average if attention's FLOPs take {} times as long as a product's, "
+                     "{:.3f} % if {} times; shared out by {}",
+                     100 * mean(seen.imbalance_fast), fast_attention, 100 * mean(seen.imbalance_slow), slow_attention,
+                     attention_slowness));
+    line("least possible",
+         fmt::format(
+             "{:.3f} % on average, set by the {}", 100 * mean(seen.bound),
+             settings.reproducible ? "micro-batches, which are the same on any number of ranks" : "longest sample"));
     line("time a step and rank",
          fmt::format("{:.2f} ms on one core in the median, 99 % within {:.2f} ms; packing {:.3f} "
                      "ms more",
@@ -256,6 +290,8 @@ void run(Options& options, BenchRun& bench) {
                     {"steps", steps},
                     {"imbalance_mean", mean(seen.imbalance)},
                     {"imbalance_worst", fraction(seen.imbalance, 1)},
+                    {"imbalance_fast_attention", mean(seen.imbalance_fast)},
+                    {"imbalance_slow_attention", mean(seen.imbalance_slow)},
                     {"imbalance_bound", mean(seen.bound)},
                     {"seconds_median", median(seen.seconds)},
                     {"seconds_99", fraction(seen.seconds, 0.99)},
@@ -269,7 +305,7 @@ void run(Options& options, BenchRun& bench) {
     }
     if (!options.batches.empty()) {
         log_information(fmt::format("other batches on {} ranks:", options.ranks));
-        try_batches(options, settings, cost, bench.report);
+        try_batches(options, settings, config, bench.report);
     }
     bench.figure = {"imbalance",
                     mean(seen.imbalance),
@@ -287,7 +323,7 @@ BenchAction add_bench_simulate(CLI::App& command) {
     command.add_option("--ranks", options->ranks, "to play")->capture_default_str()->check(CLI::Range(1, 1000000));
     command.add_option("--steps", options->steps, "to simulate; an epoch without it")->check(CLI::PositiveNumber);
     command.add_option("--batches", options->batches, "also these multiples of the deck's batch, 20 steps each")
-        ->check(CLI::PositiveNumber);
+        ->check(number_range(1e-6, 1e6));
     add_length_options(command, options->lengths);
     return [options](BenchRun& bench) { run(*options, bench); };
 }

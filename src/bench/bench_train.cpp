@@ -14,6 +14,7 @@
 #include "bench/bench_device.hpp"
 #include "bench/bench_proteins.hpp"
 #include "bench/timed_backend.hpp"
+#include "comm/number_range.hpp"
 #include "data/sample.hpp"
 #include "data/share_out.hpp"
 #include "model/cost.hpp"
@@ -64,11 +65,11 @@ Step make_step(const Options& options, const SampleSettings& settings, const Mod
                                     static_cast<std::uint32_t>(proteins[protein].size()), partner,
                                     static_cast<std::uint32_t>(proteins[partner].size())));
         lengths.push_back(plans.back().length);
-        costs.push_back(training_flops(config, plans.back().length));
+        costs.push_back(time_cost(config, plans.back().length));
         batch.global_tokens += plans.back().length;
         batch.global_masked += masked_count(settings, plans.back());
         batch.global_sentences += plans.back().sentence_label >= 0;
-        step.flops += costs.back();
+        step.flops += training_flops(config, plans.back().length);
     }
     const auto rank = static_cast<std::uint32_t>(communicator.rank());
     std::vector<std::vector<std::uint32_t>> groups;  // of this rank
@@ -281,7 +282,7 @@ BenchAction add_bench_train(CLI::App& command) {
     command.add_option("--steps", options->steps, "timed steps")->capture_default_str()->check(CLI::PositiveNumber);
     command.add_option("--short-fraction", options->short_fraction, "samples that are shortened at random")
         ->capture_default_str()
-        ->check(CLI::Range(0.0, 1.0));
+        ->check(number_range(0, 1));
     command.add_option("--objective", options->objective, "sop, nsp or none")
         ->capture_default_str()
         ->check(CLI::IsMember({"sop", "nsp", "none"}));

@@ -8,6 +8,7 @@
 
 #include "base/progress.hpp"
 #include "base/random.hpp"
+#include "comm/number_range.hpp"
 #include "data/corpus.hpp"
 
 namespace protalbert {
@@ -39,10 +40,10 @@ void add_length_options(CLI::App& command, LengthModel& lengths) {
     auto* const median =
         command.add_option("--median", lengths.median, "residues of a sequence; lengths are log-normal")
             ->capture_default_str()
-            ->check(CLI::Range(1.0, 45000.0));
+            ->check(number_range(1, 45000));
     auto* const deviation = command.add_option("--deviation", lengths.deviation, "of the lengths' logarithm")
                                 ->capture_default_str()
-                                ->check(CLI::Range(0.0, 3.0));
+                                ->check(number_range(0, 3));
     command.add_option("--corpus", lengths.corpus, "prepared corpus whose lengths count instead, repeated")
         ->excludes(median)
         ->excludes(deviation);

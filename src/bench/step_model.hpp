@@ -13,7 +13,9 @@ namespace protalbert {
 
 /// Measured: by protalbert_bench train (flops, memory), collectives (link, latency), io --checkpoint (disk, read).
 struct MachineRates {
-    double flops = 6e14;     ///< model FLOP/s of one rank in forward and backward passes, everything in them included
+    /// Model FLOP/s of one rank in forward and backward passes, everything in them included. Taken as the same however
+    /// few tokens a rank has: measure it with about as many.
+    double flops = 6e14;
     double memory = 4e12;    ///< bytes/s of one rank's memory, for the optimizer
     double link = 45e9;      ///< bytes/s through each rank's link in a sum over all ranks (bus bandwidth)
     double latency = 30e-6;  ///< seconds of a sum of one number over all ranks
@@ -24,10 +26,10 @@ struct MachineRates {
 /// Seconds of a step; their sum is the step.
 struct StepPrediction {
     double compute = 0;     ///< FLOPs of the step / (ranks x flops)
-    double imbalance = 0;   ///< compute x (largest share of FLOPs / mean share - 1)
+    double imbalance = 0;   ///< compute x (largest share of time / mean share - 1)
     double reduction = 0;   ///< what of the gradient's sums no computation hides, and the sum of the losses
     double optimizer = 0;   ///< 44 bytes a parameter / memory: gradient norm reads 1 array of float32, LAMB moves 10
-    double reading = 0;     ///< reading a step's residues, as far as it takes longer than the step
+    double reading = 0;     ///< reading residues, as far as it takes longer than the step meanwhile
     double checkpoint = 0;  ///< 12 bytes a parameter / disk / checkpoint.every
 
     double tokens = 0, flops = 0;  ///< of the step, all ranks

@@ -84,15 +84,12 @@ struct BatchLoader::State {
         });
     }
 
-    /// The blocks of a corpus with a single window are the same in every epoch and stay.
-    std::uint32_t window_epoch(const WindowPart& part) const { return order.windows() == 1 ? 0 : part.epoch; }
-
     const Window& window_for(const WindowPart& part) {
         for (const LoadedWindow& loaded : windows)
-            if (loaded.epoch == window_epoch(part) && loaded.number == part.window) return loaded.window;
+            if (loaded.epoch == window_epoch(order, part) && loaded.number == part.window) return loaded.window;
         Window window = window_of_blocks(order, part.epoch, part.window, communicator.ranks());
         read_window(window, corpus, &index, communicator);
-        windows.push_back({window_epoch(part), part.window, std::move(window)});
+        windows.push_back({window_epoch(order, part), part.window, std::move(window)});
         return windows.back().window;
     }
 
@@ -103,7 +100,7 @@ struct BatchLoader::State {
         // Windows that are used up go before others come.
         windows.remove_if([&](const LoadedWindow& loaded) {
             return std::none_of(parts.begin(), parts.end(), [&](const WindowPart& part) {
-                return loaded.epoch == window_epoch(part) && loaded.number == part.window;
+                return loaded.epoch == window_epoch(order, part) && loaded.number == part.window;
             });
         });
         std::vector<StepItem> items;

@@ -86,21 +86,25 @@ StepPlan plan_step(const std::vector<StepItem>& items, const LoaderSettings& set
                    int ranks) {
     StepPlan plan;
     plan.samples.reserve(items.size());
-    std::vector<double> costs;
-    costs.reserve(items.size());
     for (const StepItem& item : items) {
         const Window& window = *item.window;
         const bool alone = item.partner == item.place;
         plan.samples.push_back(plan_sample(settings.sample, item.epoch, window.sequence(item.place),
                                            window.lengths[item.place], window.sequence(item.partner),
                                            alone ? 0 : window.lengths[item.partner]));
-        costs.push_back(cost(plan.samples.back().length));
     }
+    share_step(plan, settings, cost, ranks);
+    return plan;
+}
+
+void share_step(StepPlan& plan, const LoaderSettings& settings, const SampleCost& cost, int ranks) {
+    std::vector<double> costs;
+    costs.reserve(plan.samples.size());
+    for (const SamplePlan& sample : plan.samples) costs.push_back(cost(sample.length));
     if (settings.reproducible)
         plan_micro_batches(plan, costs, settings.batch_tokens, ranks);
     else
         plan.rank = share_out(costs, ranks, &plan.imbalance);
-    return plan;
 }
 
 void assemble_step(StepBatch& batch, std::uint64_t step, const std::vector<StepItem>& items,

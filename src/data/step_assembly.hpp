@@ -29,6 +29,8 @@ struct StepPlan {
 };
 StepPlan plan_step(const std::vector<StepItem>& items, const LoaderSettings& settings, const SampleCost& cost,
                    int ranks);
+/// Its second half: shares out samples that are chosen already.
+void share_step(StepPlan& plan, const LoaderSettings& settings, const SampleCost& cost, int ranks);
 
 /// Fills `batch` (whose memory is used again) with this rank's share: residues travel from the ranks that read them to
 /// those that compute. `items` [B] in the order of the global batch, the same on every rank. Collective.

@@ -23,6 +23,10 @@ std::vector<WindowPart> parts_of_step(const EpochOrder& order, std::uint64_t ste
     return parts;
 }
 
+std::uint32_t window_epoch(const EpochOrder& order, const WindowPart& part) {
+    return order.windows() == 1 ? 0 : part.epoch;
+}
+
 Window window_of_blocks(const EpochOrder& order, std::uint32_t epoch, std::uint64_t window, int ranks) {
     const Range range = window_range(order, window);
     Window blocks;

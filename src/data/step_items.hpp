@@ -18,6 +18,10 @@ struct WindowPart {
 };
 std::vector<WindowPart> parts_of_step(const EpochOrder& order, std::uint64_t step, std::uint64_t global_batch);
 
+/// The epoch for which a part's window is read. The blocks of a corpus with a single window are the same in every epoch
+/// and stay.
+std::uint32_t window_epoch(const EpochOrder& order, const WindowPart& part);
+
 /// A window of an epoch, yet to be read: its blocks in the epoch's order are the runs.
 Window window_of_blocks(const EpochOrder& order, std::uint32_t epoch, std::uint64_t window, int ranks);
 

@@ -78,4 +78,12 @@ TrainSettings read_train_settings(Deck& deck) {
     return settings;
 }
 
+LoaderSettings loader_settings(const TrainSettings& settings) {
+    return {.sample = settings.sample,
+            .global_batch = settings.global_batch,
+            .batch_tokens = settings.batch_tokens,
+            .blocks = {},
+            .reproducible = settings.reproducible};
+}
+
 }  // namespace protalbert

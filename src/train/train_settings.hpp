@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/deck.hpp"
-#include "data/sample.hpp"
+#include "data/batch_loader.hpp"
 #include "kernels/backend.hpp"
 #include "train/schedule.hpp"
 
@@ -48,5 +48,8 @@ struct TrainSettings {
 /// Reads and checks the four tables. Throws InputError naming the key; keys that no one knows are left to
 /// Deck::refuse_unknown_keys. Defaults are those of google-research/albert.
 TrainSettings read_train_settings(Deck& deck);
+
+/// What of it decides a step's batches.
+LoaderSettings loader_settings(const TrainSettings& settings);
 
 }  // namespace protalbert

@@ -87,13 +87,7 @@ Trainer::Trainer(TrainState& state, const TrainRun& run)
       workspace_(
           make_step_workspace(state.model, micro_batch_limits(settings_), settings_.reproducible, communicator_)),
       validation_(run.validation ? prepare_validation(*run.validation, settings_, cost_, communicator_) : Validation{}),
-      loader_(run.corpus,
-              {.sample = settings_.sample,
-               .global_batch = settings_.global_batch,
-               .batch_tokens = settings_.batch_tokens,
-               .blocks = {},
-               .reproducible = settings_.reproducible},
-              cost_, communicator_) {
+      loader_(run.corpus, loader_settings(settings_), cost_, communicator_) {
     on_root(communicator_, [&] { metrics_.emplace(settings_.metrics, state_.step); });
 }
 

@@ -8,11 +8,8 @@ Validation prepare_validation(const Corpus& corpus, const TrainSettings& setting
                               const Communicator& communicator) {
     // As many sequences at a time as make shares of ranks even; more would only take memory while they are read.
     constexpr std::int64_t sequences_at_a_time = 4096;
-    const LoaderSettings loader = {.sample = settings.sample,
-                                   .global_batch = std::min(settings.validation_sequences, sequences_at_a_time),
-                                   .batch_tokens = settings.batch_tokens,
-                                   .blocks = {},
-                                   .reproducible = settings.reproducible};
+    LoaderSettings loader = loader_settings(settings);
+    loader.global_batch = std::min(settings.validation_sequences, sequences_at_a_time);
     Validation validation;
     validation.batches = BatchLoader::validation_batches(
         corpus, static_cast<std::uint64_t>(settings.validation_sequences), loader, cost, communicator);
