@@ -1,8 +1,11 @@
 """Bad decks, corpora, checkpoints and options: exit code 2 and one message within seconds, with nothing touched."""
 
 import concurrent.futures
+import fcntl
+import os
 import pathlib
 import shutil
+import threading
 import time
 
 from pretrain import check, clean, finish, prepare, run, write_deck, write_proteins
@@ -97,5 +100,15 @@ with concurrent.futures.ThreadPoolExecutor(4) as pool:  # the ranks of a failed 
         check(good, line)
         if not good:
             print(details)
+
+# The folder of another run, which holds it as a program does.
+holder = os.open("run", os.O_RDONLY)
+fcntl.flock(holder, fcntl.LOCK_EX)
+good, line, details = run_case(("a folder in which a run is at work", "another run is at work in run",
+                                ("deck.toml", "--set", "train.steps=3"), 2))
+check(good, line)
 check(files() == before, "no file was made or changed")
+threading.Timer(2, lambda: os.close(holder)).start()
+code, output = run(2, "deck.toml", "--set", "train.steps=3")
+check(code == 0 and "waiting for its end" in output, "a run that comes too early waits for the end of the other")
 finish()
