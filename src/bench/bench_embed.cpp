@@ -3,9 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
+#include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/progress.hpp"
 #include "bench/bench.hpp"
@@ -61,6 +63,12 @@ void run(const Options& options, BenchRun& bench) {
 
     std::vector<std::uint32_t> lengths;
     for (const auto& protein : proteins) lengths.push_back(static_cast<std::uint32_t>(protein.size()));
+    const std::int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+    if (longest + special_tokens > config.positions)
+        throw InputError(
+            fmt::format("a protein has {} residues, but the model knows {} positions, two of them for "
+                        "[CLS] and [SEP]; lower --longest or raise --positions",
+                        longest, config.positions));
     const std::int64_t batch_tokens =
         options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, options.device.device);
     const EmbedPlan plan = plan_batches(lengths, batch_tokens);

@@ -12,6 +12,7 @@
 #include "bench/bench_proteins.hpp"
 #include "comm/number_range.hpp"
 #include "comm/program.hpp"
+#include "model/cost.hpp"
 #include "model/model.hpp"
 #include "model/parameters.hpp"
 
@@ -291,6 +292,7 @@ void run(const Options& options, BenchRun& bench) {
                         1e-9 * copy_rate, side, side, side, side, 1e-9 * product_rate));
     }
     bench.report = nlohmann::json::array();
+    double product = 0, attention_flops = 0, attention_seconds = 0;  // FLOP/s, FLOP and seconds
     for (const Operation& operation : operations(*backend, config, problem)) {
         std::size_t runs = 0;
         const double seconds = measure(operation.run, options.seconds, &runs);
@@ -306,8 +308,19 @@ void run(const Options& options, BenchRun& bench) {
                                 {"flops_per_second", flop_rate},
                                 {"bytes_per_second", byte_rate}});
         if (copy_rate > 0) bench.report.back()["share_of_limit"] = share;
+        if (operation.name == "linear, feed-forward output") product = flop_rate;
+        if (operation.name.starts_with("attention_")) {
+            attention_flops += operation.flops;
+            attention_seconds += seconds;
+        }
     }
     log_information("GB/s counts each input read and each output written once; FLOP are the model's.");
+    const double slowness = product * attention_seconds / attention_flops;
+    log_information(
+        fmt::format("a FLOP of attention, forward and backward, takes {:.2f} times as long as one of the feed-forward "
+                    "product; samples are shared out as if {}",
+                    slowness, attention_slowness));
+    bench.figure = {"product_flops_per_second", product, "FLOP/s", {{"attention_slowness", slowness}}};
 }
 
 }  // namespace
