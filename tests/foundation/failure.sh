@@ -79,7 +79,7 @@ export SLURM_TASK_PID=$$ && exec "$@"
 END
 alone="^error: srun has started 4 processes, but the MPI library of each finds no other; .*MPI_TYPE.*srun --mpi=list"
 for task in 0 3; do
-    around=(env SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=$task bash ../as_task.sh)
+    around=(env SLURM_STEP_NUM_TASKS=4 "SLURM_PROCID=$task" bash ../as_task.sh)
     if [ $task = 0 ]; then expect 1 2 5 1 "$alone" finished; else expect 1 2 5 0 "" finished; fi
     around+=(bash -c '"$@"; exit $?' shell)
     expect 1 0 5 0 "^finished" finished
