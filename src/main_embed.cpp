@@ -72,10 +72,9 @@ int run(int argc, char** argv, const Communicator& communicator) {
             ->transform(CLI::CheckedTransformer(residue_names))
             ->default_str("float32")
             ->take_last();
-    const CLI::Option* pooled =
-        app.add_option("--pool", pool, "vectors of proteins: none, mean, cls or mean,cls")
-            ->default_str("mean,cls")
-            ->take_last();
+    const CLI::Option* pooled = app.add_option("--pool", pool, "vectors of proteins: none, mean, cls or mean,cls")
+                                    ->default_str("mean,cls")
+                                    ->take_last();
     app.add_option("--layout", options.vectors.layout,
                    "flat, or per-protein: a dataset named by id for each protein, [L, H] or pooled [H]")
         ->transform(CLI::CheckedTransformer(

@@ -173,8 +173,10 @@ int refuse_to_work_alone(int tasks) {
     // The first task speaks for all, and the end of another one may end it.
     if (number_of_environment("SLURM_PROCID") == 0)
         log_error(fmt::format(
-            "srun has started {} processes, but the MPI library of each finds no other; choose how they find each other, "
-            "by MPI_TYPE in the machine's profile or srun --mpi=TYPE (srun --mpi=list; pmix for Open MPI, pmi2 for MPICH "
+            "srun has started {} processes, but the MPI library of each finds no other; choose how they find each "
+            "other, "
+            "by MPI_TYPE in the machine's profile or srun --mpi=TYPE (srun --mpi=list; pmix for Open MPI, pmi2 for "
+            "MPICH "
             "and Intel MPI, cray_shasta for Cray's), or load the MPI library with which the program was built; start "
             "processes that are to work alone by srun --ntasks=1",
             tasks));

@@ -125,11 +125,16 @@ def test_failures():
     unknown = submit("phase1.slurm", "--time=30", "--job-name=unknown", machine="nowhere")
     no_pmix = submit("phase1.slurm", "--time=30", "--job-name=no_pmix", machine="./no_pmix.profile")
     elsewhere = submit("phase1.slurm", "--time=30", "--job-name=elsewhere", PROTALBERT_HOME="elsewhere")
-    exported = submit("phase1.slurm", "--time=30", "--job-name=exported", "--export=MACHINE=workstation,DECK=bad.toml,"
-                      f"PROTALBERT_HOME={repository},BUILD={build}")
+    programs = pathlib.Path("tells_environment").resolve()
+    programs.mkdir()
+    (programs / "protalbert_pretrain").write_text("#!/bin/sh\necho LIBRARIES=$LIBRARIES\nexit 2\n")
+    (programs / "protalbert_pretrain").chmod(0o755)
+    pathlib.Path("module.profile").write_text("export LIBRARIES=there\n")
+    exported = submit("phase1.slurm", "--time=30", "--nodes=1", "--job-name=exported",
+                      f"--export=MACHINE=./module.profile,PROTALBERT_HOME={repository},BUILD={programs}")
     for number, name, message in ((bad, "bad", "train.stepz"), (unknown, "unknown", "MACHINE=nowhere"),
                                   (no_pmix, "no_pmix", "cannot start MPI programs by --mpi=pmix_v99"),
-                                  (elsewhere, "elsewhere", "set PROTALBERT_HOME"), (exported, "exported", "train.stepz")):
+                                  (elsewhere, "elsewhere", "set PROTALBERT_HOME"), (exported, "exported", "LIBRARIES=there")):
         wait(f"the end of job {name}", lambda: ended(number))
         known = job(number)
         check(known["JobState"] == "FAILED" and known["ExitCode"] == "2:0" and known["Restarts"] == "0",
