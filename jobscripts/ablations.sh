@@ -21,8 +21,8 @@ Sets up what is missing, builds, trains, and writes report.md and its plots: in 
   --only REGEX     only the runs whose name matches; --list shows the names
   --prepare        only the corpus
 Settings: BUILD, the folder of the programs (then nothing is set up or built); MPIRUN, what starts ranks (mpirun -n);
-PROTALBERT_OPTIONS, keys for all runs, such as --set data.max_length=512; PRETRAIN_OPTIONS, options of protalbert_pretrain
-alone, such as --device cuda.
+PROTALBERT_OPTIONS, keys for all runs, such as --set data.max_length=512; PRETRAIN_OPTIONS, options of
+protalbert_pretrain alone, such as --device cuda.
 TEXT
 }
 say() { printf '\n[ablations] %s\n' "$*"; }

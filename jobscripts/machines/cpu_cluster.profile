@@ -15,8 +15,8 @@ srun_options+=(--cpu-bind=cores)
 export OMP_PROC_BIND=close OMP_PLACES=cores
 
 # For protalbert_pretrain, before PROTALBERT_OPTIONS: with fewer tokens at a time than GPUs want, 16 ranks of ProtAlbert
-# fit into a node of 256 GB (phase1.slurm and phase2.slurm have the numbers). Feed-forward products of 1024 tokens reached
-# nine tenths of the rate of 2048 on two cores; on eight nobody has measured it.
+# fit into a node of 256 GB (phase1.slurm and phase2.slurm have the numbers). Feed-forward products of 1024 tokens
+# reached nine tenths of the rate of 2048 on two cores; on eight nobody has measured it.
 pretrain_options+=(--set train.batch_tokens=1024)
 
 # Open MPI starts by PMIx; MPICH and Intel MPI by pmi2; Cray's by cray_shasta. `srun --mpi=list` tells what Slurm has.

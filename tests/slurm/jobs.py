@@ -134,7 +134,8 @@ def test_failures():
                       f"--export=MACHINE=./module.profile,PROTALBERT_HOME={repository},BUILD={programs}")
     for number, name, message in ((bad, "bad", "train.stepz"), (unknown, "unknown", "MACHINE=nowhere"),
                                   (no_pmix, "no_pmix", "cannot start MPI programs by --mpi=pmix_v99"),
-                                  (elsewhere, "elsewhere", "set PROTALBERT_HOME"), (exported, "exported", "LIBRARIES=there")):
+                                  (elsewhere, "elsewhere", "set PROTALBERT_HOME"),
+                                  (exported, "exported", "LIBRARIES=there")):
         wait(f"the end of job {name}", lambda: ended(number))
         known = job(number)
         check(known["JobState"] == "FAILED" and known["ExitCode"] == "2:0" and known["Restarts"] == "0",
