@@ -21,7 +21,8 @@ Sets up what is missing, builds, trains, and writes report.md and its plots: in 
   --only REGEX     only the runs whose name matches; --list shows the names
   --prepare        only the corpus
 Settings: BUILD, the folder of the programs (then nothing is set up or built); MPIRUN, what starts ranks (mpirun -n);
-PROTALBERT_OPTIONS, keys for all runs, such as --set data.max_length=512.
+PROTALBERT_OPTIONS, keys for all runs, such as --set data.max_length=512; PRETRAIN_OPTIONS, options of
+protalbert_pretrain alone, such as --device cuda.
 TEXT
 }
 say() { printf '\n[ablations] %s\n' "$*"; }
@@ -91,6 +92,7 @@ if [ -z "${BUILD:-}" ]; then
 fi
 choose_ranks
 read -r -a options <<<"${PROTALBERT_OPTIONS:-}"
+read -r -a pretrain_options <<<"${PRETRAIN_OPTIONS:-}"
 # Debian's modules belong to Debian's Python, which another one may hide in PATH.
 python=python3
 "$python" -c 'import matplotlib' 2>/dev/null || python=/usr/bin/python3
@@ -119,8 +121,9 @@ measure() {
 steps_of_minutes() {
     local folder=$1
     shift
-    run "$BUILD/protalbert_pretrain" "$deck" "$@" --set "checkpoint.directory=$folder/trial" --set train.steps=30 \
-        --set run.validation_sequences=1 --set run.validate_every=0 --resume never >"$folder/trial.log"
+    run "$BUILD/protalbert_pretrain" "$deck" "${pretrain_options[@]}" "$@" \
+        --set "checkpoint.directory=$folder/trial" --set train.steps=30 --set run.validation_sequences=1 \
+        --set run.validate_every=0 --resume never >"$folder/trial.log"
     "$python" - "$folder/trial/metrics.jsonl" "$minutes" >"$folder/steps" <<'CODE'
 import json, statistics, sys
 seconds = [json.loads(line)["seconds"] for line in open(sys.argv[1]) if '"seconds"' in line]
@@ -147,8 +150,8 @@ train_and_measure() {
         "$BUILD/protalbert_bench" parameters --deck "$deck" "${settings[@]}" --json "$folder/parameters.json" \
             >"$folder/parameters.txt"
     if [ ! -e "$folder/finished" ]; then
-        run "$BUILD/protalbert_pretrain" "$deck" "${settings[@]}" --set "checkpoint.directory=$folder" \
-            --set "run.metrics=$folder/metrics.jsonl"
+        run "$BUILD/protalbert_pretrain" "$deck" "${pretrain_options[@]}" "${settings[@]}" \
+            --set "checkpoint.directory=$folder" --set "run.metrics=$folder/metrics.jsonl"
         touch "$folder/finished"
     fi
 

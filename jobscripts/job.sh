@@ -3,6 +3,8 @@
 #   home      this repository
 #   options   the words of PROTALBERT_OPTIONS, for the program
 #   launch    srun with the machine's options
+#   pretrain_options, embed_options, bench_train_options, bench_collectives_options
+#             the machine's options for one program each, to be given before the user's: the last one counts
 # and defines check_program, seconds_left, stop_before_limit and end_job.
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 2; }
@@ -13,22 +15,32 @@ home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD:-$home/build}
 read -r -a options <<<"${PROTALBERT_OPTIONS:-}"
 
-# The machine: modules, binding, options of srun. A profile may set MPI_TYPE (of srun --mpi; empty: the site's default)
-# and srun_options. MACHINE may also be a file of your own, with a slash in its name.
+# The machine: modules, binding, options of srun and of the programs. A profile may set MPI_TYPE (of srun --mpi; empty:
+# the site's default), srun_options and the programs' options. MACHINE may also be a file of your own, with a slash in
+# its name.
 MPI_TYPE=${MPI_TYPE-pmix}
 srun_options=()
+# shellcheck disable=SC2034
+pretrain_options=() embed_options=() bench_train_options=() bench_collectives_options=()
 MACHINE=${MACHINE:-cpu_cluster}
 profile=$home/jobscripts/machines/$MACHINE.profile
 [[ $MACHINE != */* ]] || profile=$MACHINE
 [ -r "$profile" ] || fail "MACHINE=$MACHINE: there is no $profile; copy one of $home/jobscripts/machines and change it"
+# Modules' functions read variables that nobody set and run commands that fail: that is their own affair.
+set +eu
 # shellcheck disable=SC1090
 source "$profile"
+set -eu
 
+# srun obeys what `sbatch --export` left in this variable, and would keep from the ranks what the profile has set.
+export SLURM_EXPORT_ENV=ALL
+# A rank that a signal ends (out of memory, say) ends the job: by Slurm's default the others would wait for it until the
+# time limit. A rank that stops with 75 does not end the others early: the programs block SIGTERM, and end together.
+launch=(srun --kill-on-bad-exit=1 "${srun_options[@]}")
 # Without the MPI library's way to find the other ranks, each rank would run alone or none start.
-launch=(srun "${srun_options[@]}")
 if [ -n "$MPI_TYPE" ]; then
     # Tried, because a plugin may be listed whose library is missing.
-    tried=$(srun --nodes=1 --ntasks=1 "--mpi=$MPI_TYPE" true 2>&1) ||
+    tried=$(srun --nodes=1 --ntasks=1 "--mpi=$MPI_TYPE" /bin/true 2>&1) ||
         fail "this Slurm cannot start MPI programs by --mpi=$MPI_TYPE: $(tr -s '\n' ' ' <<<"$tried"). It knows:" \
              "$(srun --mpi=list 2>&1 | tr -s '\n\t ' ' '). Open MPI needs pmix (Debian: slurm-wlm-basic-plugins and" \
              "libpmix-dev; a site builds Slurm with --with-pmix), MPICH and Intel MPI pmi2, Cray's MPI cray_shasta: set" \

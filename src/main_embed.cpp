@@ -64,39 +64,48 @@ int run(int argc, char** argv, const Communicator& communicator) {
                    "or gzip; - is standard input")
         ->required();
     app.add_option("--output", options.output, "file to write; its unfinished form is OUTPUT.part")->required();
+    // Of what is given twice the last counts: a job's script has its own choices and its machine's before its user's.
     const std::map<std::string, ResidueVectors> residue_names{
         {"none", ResidueVectors::none}, {"float16", ResidueVectors::float16}, {"float32", ResidueVectors::float32}};
     const CLI::Option* residues =
         app.add_option("--residues", options.vectors.residues, "vectors of residues: none, float16 or float32")
             ->transform(CLI::CheckedTransformer(residue_names))
-            ->default_str("float32");
-    const CLI::Option* pooled =
-        app.add_option("--pool", pool, "vectors of proteins: none, mean, cls or mean,cls")->default_str("mean,cls");
+            ->default_str("float32")
+            ->take_last();
+    const CLI::Option* pooled = app.add_option("--pool", pool, "vectors of proteins: none, mean, cls or mean,cls")
+                                    ->default_str("mean,cls")
+                                    ->take_last();
     app.add_option("--layout", options.vectors.layout,
                    "flat, or per-protein: a dataset named by id for each protein, [L, H] or pooled [H]")
         ->transform(CLI::CheckedTransformer(
             std::map<std::string, Layout>{{"flat", Layout::flat}, {"per-protein", Layout::per_protein}}))
-        ->default_str("flat");
+        ->default_str("flat")
+        ->take_last();
     app.add_option("--batch-tokens", options.batch_tokens, "tokens computed together; a longer protein goes alone")
         ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
-        ->default_str("by device");
+        ->default_str("by device")
+        ->take_last();
     app.add_option("--precision", options.precision, "float32 or bfloat16")
         ->transform(CLI::CheckedTransformer(
             std::map<std::string, Precision>{{"float32", Precision::float32}, {"bfloat16", Precision::bfloat16}}))
-        ->default_str("float32");
-    app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str();
+        ->default_str("float32")
+        ->take_last();
+    app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str()->take_last();
     app.add_option("--format", options.format, "of the inputs: auto, fasta or text")
         ->transform(CLI::CheckedTransformer(std::map<std::string, InputFormat>{
             {"auto", InputFormat::automatic}, {"fasta", InputFormat::fasta}, {"text", InputFormat::text}}))
-        ->default_str("auto");
+        ->default_str("auto")
+        ->take_last();
     app.add_option("--invalid", options.invalid, "a letter that is no residue: error, skip the protein, or unknown (X)")
         ->transform(CLI::CheckedTransformer(std::map<std::string, InvalidLetters>{
             {"error", InvalidLetters::error}, {"skip", InvalidLetters::skip}, {"unknown", InvalidLetters::unknown}}))
-        ->default_str("error");
+        ->default_str("error")
+        ->take_last();
     app.add_option("--too-long", options.too_long, "a protein beyond the model's position table: error or skip")
         ->transform(
             CLI::CheckedTransformer(std::map<std::string, TooLong>{{"error", TooLong::error}, {"skip", TooLong::skip}}))
-        ->default_str("error");
+        ->default_str("error")
+        ->take_last();
     app.add_flag("--overwrite", options.overwrite, "replace an output of another job");
     if (const auto code = parse_command_line(app, argc, argv, communicator)) return *code;
     parse_pool(pool, options.vectors);

@@ -59,7 +59,8 @@ std::optional<int> parse(Options& options, int argc, char** argv, const Communic
         ->capture_default_str()
         ->check(CLI::Range(1, 10000))
         ->needs(timeline);
-    app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str();
+    // A job's script may give the machine's device, and its user another one after it.
+    app.add_option("--device", options.device, "auto, cpu or cuda")->capture_default_str()->take_last();
     return parse_command_line(app, argc, argv, communicator);
 }
 

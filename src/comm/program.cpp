@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <new>
@@ -154,6 +155,37 @@ void wait_for_done_ranks() {
     for (int done = 0; MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done;) sleep_for(0.001);
 }
 
+int number_of_environment(const char* name) {
+    const char* text = std::getenv(name);
+    return text ? std::atoi(text) : 0;
+}
+
+/// The number of processes that srun has started, when MPI has not found them through it: each would compute everything
+/// alone, into the same files. Else 0. What a task of srun starts itself, as a shell or mpirun does, has the task's
+/// environment but not its process id: of how many it is one, srun does not know.
+int tasks_not_found(const Communicator& world) {
+    const int tasks = number_of_environment("SLURM_STEP_NUM_TASKS");
+    const bool task = number_of_environment("SLURM_TASK_PID") == getpid();
+    return task && tasks > 1 && world.ranks() == 1 ? tasks : 0;
+}
+
+int refuse_to_work_alone(int tasks) {
+    // The first task speaks for all, and the end of another one may end it.
+    if (number_of_environment("SLURM_PROCID") == 0)
+        log_error(fmt::format(
+            "srun has started {} processes, but the MPI library of each finds no other; choose how they find each "
+            "other, "
+            "by MPI_TYPE in the machine's profile or srun --mpi=TYPE (srun --mpi=list; pmix for Open MPI, pmi2 for "
+            "MPICH "
+            "and Intel MPI, cray_shasta for Cray's), or load the MPI library with which the program was built; start "
+            "processes that are to work alone by srun --ntasks=1",
+            tasks));
+    else
+        sleep_for(rendezvous_seconds);
+    flush_output();
+    return exit_bad_input;
+}
+
 int run_body(const std::function<int(const Communicator&)>& body, int thread_level) {
     const Communicator rendezvous = Communicator::world();
     set_log_rank(rendezvous.rank(), rendezvous.ranks());
@@ -163,6 +195,7 @@ int run_body(const std::function<int(const Communicator&)>& body, int thread_lev
                 "this MPI library does not allow calls from several threads (MPI_THREAD_MULTIPLE); use a build "
                 "of it that does");
         const Communicator world = Communicator::world();
+        if (const int tasks = tasks_not_found(world)) return refuse_to_work_alone(tasks);
         const int exit_code = body(world);
         flush_output();
         wait_for_done_ranks();

@@ -72,6 +72,24 @@ expect 3 1 5 1 "^error: rank 1: out of memory" out_of_memory
 expect 3 2 9 1 "^$empty" all_but_one_in_reduction
 expect 3 2 9 1 "^$empty" all_then_stuck
 
+# Processes of srun whose MPI library does not find the others must not each do all the work; the first of them speaks.
+# What a task starts itself, such as a shell or mpirun, is not a task; nor is a batch script's program.
+cat >as_task.sh <<'END'
+export SLURM_TASK_PID=$$ && exec "$@"
+END
+alone="^error: srun has started 4 processes, but the MPI library of each finds no other; .*MPI_TYPE.*srun --mpi=list"
+for task in 0 3; do
+    around=(env SLURM_STEP_NUM_TASKS=4 "SLURM_PROCID=$task" bash ../as_task.sh)
+    if [ $task = 0 ]; then expect 1 2 5 1 "$alone" finished; else expect 1 2 5 0 "" finished; fi
+    around+=(bash -c '"$@"; exit $?' shell)
+    expect 1 0 5 0 "^finished" finished
+    expect 2 0 5 0 "^finished" finished
+done
+around=(env SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0 bash ../as_task.sh)
+expect 1 0 5 0 "^finished" finished
+wait
+around=()
+
 # A full disk: a file system of 3 MB in a name space of its own, where the kernel lets us.
 cat >on_small_disk.sh <<'END'
 mkdir -p small && mount -t tmpfs -o size=3m none small && exec "$@"

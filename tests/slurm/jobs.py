@@ -1,5 +1,5 @@
-"""The job scripts under real Slurm: the time limit strikes twice and the run ends as if nothing had happened; failures
-and cancelled jobs stay ended; phase 2 follows phase 1; an array embeds a folder."""
+"""The job scripts under real Slurm: the time limit strikes twice and the run ends as if nothing had happened; failures,
+killed and cancelled jobs stay ended; phase 2 follows phase 1; an array embeds a folder."""
 
 import gzip
 import os
@@ -124,8 +124,18 @@ def test_failures():
     bad = submit("phase1.slurm", "--time=2-01:00:00", "--job-name=bad", DECK="bad.toml")
     unknown = submit("phase1.slurm", "--time=30", "--job-name=unknown", machine="nowhere")
     no_pmix = submit("phase1.slurm", "--time=30", "--job-name=no_pmix", machine="./no_pmix.profile")
+    elsewhere = submit("phase1.slurm", "--time=30", "--job-name=elsewhere", PROTALBERT_HOME="elsewhere")
+    programs = pathlib.Path("tells_environment").resolve()
+    programs.mkdir()
+    (programs / "protalbert_pretrain").write_text("#!/bin/sh\necho LIBRARIES=$LIBRARIES\nexit 2\n")
+    (programs / "protalbert_pretrain").chmod(0o755)
+    pathlib.Path("module.profile").write_text("export LIBRARIES=there\n")
+    exported = submit("phase1.slurm", "--time=30", "--nodes=1", "--job-name=exported",
+                      f"--export=MACHINE=./module.profile,PROTALBERT_HOME={repository},BUILD={programs}")
     for number, name, message in ((bad, "bad", "train.stepz"), (unknown, "unknown", "MACHINE=nowhere"),
-                                  (no_pmix, "no_pmix", "cannot start MPI programs by --mpi=pmix_v99")):
+                                  (no_pmix, "no_pmix", "cannot start MPI programs by --mpi=pmix_v99"),
+                                  (elsewhere, "elsewhere", "set PROTALBERT_HOME"),
+                                  (exported, "exported", "LIBRARIES=there")):
         wait(f"the end of job {name}", lambda: ended(number))
         known = job(number)
         check(known["JobState"] == "FAILED" and known["ExitCode"] == "2:0" and known["Restarts"] == "0",
@@ -133,6 +143,43 @@ def test_failures():
         check(text(f"{name}.{number}.log").count(message) == 1, f"its log says why: {message}")
     told = re.search(r"stop by itself within (\d+) s", text(f"bad.{bad}.log"))
     check(told and 0 <= 49 * 3600 - 300 - int(told[1]) < 60, "a long job's program is told its time limit")
+
+
+def test_killed():
+    """One rank of a job on two nodes dies as by the out-of-memory killer."""
+    deck = pathlib.Path("killed.toml").resolve()
+    number = submit("phase1.slurm", "--time=30", "--job-name=killed", DECK=str(deck))
+    wait("steps of the run with a rank to kill", lambda: steps("killed") >= 3)
+    os.kill(ranks_of(deck)[0], signal.SIGKILL)
+    # Slurm gives the other rank KillWait, 10 s here, to end.
+    wait("the end of the run with a killed rank", lambda: ended(number), 40)
+    known, log = job(number), text(f"killed.{number}.log")
+    check(known["JobState"] == "FAILED" and known["Restarts"] == "0" and not ranks_of(deck),
+          "a job that has lost a rank fails, on all nodes, and is not started again")
+    check(re.search(r"task \d: Killed", log) and log.count("FAILED with exit code 137") == 1 and "submit again" in log,
+          "its log says that a task was killed, and what to do")
+
+
+def test_own_limit():
+    """A run that is told its time limit stops by itself; and the user's options come after the machine's."""
+    limit = 8  # seconds; the run takes less on most machines, and restarts once more where not
+    deck = pathlib.Path("limited.toml").resolve()
+    number = submit("phase1.slurm", "--time=30", "--job-name=limited", machine="gpu_cluster", DECK=str(deck),
+                    PROTALBERT_OPTIONS=f"--device cpu --set train.precision=float32 --set run.time_limit={limit}")
+    wait("steps of the limited run", lambda: steps("limited") >= 5)
+    sent, ranks = signals_sent(), ranks_of(deck)
+    for rank in ranks:
+        os.kill(rank, signal.SIGSTOP)
+    time.sleep(limit)
+    for rank in ranks:
+        os.kill(rank, signal.SIGCONT)
+    wait("the end of the limited run", lambda: ended(number))
+    known, log = job(number), text(f"limited.{number}.log")
+    check(known["JobState"] == "COMPLETED" and int(known["Restarts"]) >= 1 and signals_sent() == sent,
+          f"a run that knows its limit stops without a signal and goes on ({known['Restarts']} restarts)")
+    check(log.count("stopped by the time limit") == log.count("back into the queue") == int(known["Restarts"]),
+          "each stop is in the log")
+    check(losses("limited") == losses("whole"), "every step is there once, with the losses of the uninterrupted run")
 
 
 def test_cancelled():
@@ -182,13 +229,16 @@ exec {build}/protalbert_embed "$@"
     (folder / "part5.fasta").write_text(">bad\nMK1L\n")
     write_proteins(folder / "part6.fasta", 3, 10, 60, seed=6)
     number = submit("embed.slurm", "--array=0", "--nodes=1", "--time=1", CHECKPOINT="whole", INPUT="proteins",
-                    OUTPUT="vectors", PROTALBERT_OPTIONS="--residues none --invalid error --too-long skip")
+                    OUTPUT="vectors", PROTALBERT_OPTIONS="--invalid error")
     wait("the end of the second array", lambda: ended(f"{number}_0"))
     known, log = job(f"{number}_0"), text(f"embed.{number}_0.log")
     check(known["Restarts"] == "1" and "nothing to do" in log, "near the limit no file is begun; the next start goes on")
     check(known["JobState"] == "FAILED" and known["ExitCode"] == "2:0", "a task with a bad file fails and stays ended")
     check("part5.fasta failed with exit code 2" in log, "its log names the file")
     check(pathlib.Path("vectors/part6.fasta.h5").exists(), "the file after it is embedded")
+    # The options of an embedding are among its file's attributes.
+    check(b"--residues none" in pathlib.Path("vectors/part6.fasta.h5").read_bytes(),
+          "without vectors of residues, which nobody asked for")
     check(all(pathlib.Path("vectors", name).stat().st_mtime_ns == time for name, time in before.items()),
           "finished outputs are left alone")
 
@@ -253,15 +303,20 @@ deck = dict(data_validation=None, model_hidden=64, model_intermediate=256, train
             train_reproducible=True, run_log_every=1)
 write_deck("phase1.toml", **deck, train_steps=STEPS, checkpoint_directory="phase1")
 write_deck("phase2.toml", **deck, train_steps=20, data_max_length=128, checkpoint_directory="phase2")
-write_deck("long.toml", **deck, train_steps=1000000, checkpoint_directory="long")
-pathlib.Path("no_pmix.profile").write_text("MPI_TYPE=pmix_v99\n")
+for name in ("long", "killed"):
+    write_deck(f"{name}.toml", **deck, train_steps=1000000, checkpoint_directory=name)
+write_deck("limited.toml", **deck, train_steps=STEPS, checkpoint_directory="limited")
+# As modules do, it reads a variable that is not set, and runs commands that fail.
+pathlib.Path("no_pmix.profile").write_text('[ -n "$NOT_SET_BY_ANYONE" ]\nfalse\nMPI_TYPE=pmix_v99\n')
 code, _ = run(2, "phase1.toml", "--set", "checkpoint.directory=whole")
 check(code == 0, "an uninterrupted run ends well")
 
 try:
     with Cluster(nodes=2):
         test_failures()
+        test_killed()
         test_cancelled()
+        test_own_limit()
         test_phases()
         test_array()
         test_scaling()

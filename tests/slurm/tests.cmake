@@ -1,4 +1,4 @@
-# Skipped, saying why, where Slurm is missing or cannot be started. Two minutes of mostly waiting: Slurm looks at time
+# Skipped, saying why, where Slurm is missing or cannot be started. Three minutes of mostly waiting: Slurm looks at time
 # limits twice a minute. The sanitizers have nothing to find in scripts.
 if(NOT PROTALBERT_SANITIZE)
   protalbert_script_test(slurm jobs)
