@@ -228,6 +228,7 @@ BenchAction add_bench_collectives(CLI::App& command) {
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
     command.add_option("--device", options->device.device, "where the gradients are: auto, cpu or cuda")
+        ->take_last()
         ->capture_default_str();
     return [options](BenchRun& bench) { run(*options, bench); };
 }
