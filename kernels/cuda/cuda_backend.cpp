@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <string>
 
 #include "base/error.hpp"
@@ -41,10 +40,15 @@ void choose_cuda_device(int index) {
 
 std::string cuda_device_name() {
     int device = 0;
-    std::array<char, 32> name{};  // "0000:00:00.0" and its end
+    cudaDeviceProp properties{};
     PROTALBERT_CUDA_CHECK(cudaGetDevice(&device));
-    PROTALBERT_CUDA_CHECK(cudaDeviceGetPCIBusId(name.data(), static_cast<int>(name.size()), device));
-    return name.data();
+    PROTALBERT_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+    std::string name = "GPU-";
+    for (std::size_t i = 0; i < sizeof properties.uuid.bytes; ++i) {
+        const bool group = i == 4 || i == 6 || i == 8 || i == 10;  // where a UUID is written with a dash
+        name += fmt::format("{}{:02x}", group ? "-" : "", static_cast<unsigned char>(properties.uuid.bytes[i]));
+    }
+    return name;
 }
 
 std::unique_ptr<Backend> make_cuda_backend(Precision precision) {
