@@ -62,7 +62,7 @@ void run(const Options& options, BenchRun& bench) {
     std::vector<std::uint32_t> lengths;
     for (const auto& protein : proteins) lengths.push_back(static_cast<std::uint32_t>(protein.size()));
     const std::int64_t batch_tokens =
-        options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, options.device.device);
+        options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, *backend);
     const EmbedPlan plan = plan_batches(lengths, batch_tokens);
     const std::vector<double> costs = batch_costs(plan, lengths, config);
     const std::vector<std::uint32_t> ranks = share_out(costs, communicator.ranks());
