@@ -120,7 +120,7 @@ TEST(CudaMemory, OneBlockHoldsARun) {
         TrainSettings settings = tiny_settings(folder / "run");
         settings.reproducible = reproducible;
         const std::unique_ptr<Backend> backend = make_backend("cuda", Precision::bfloat16, 1);
-        reserve_train_memory(parity_config(), settings, *backend);
+        reserve_train_memory(parity_config(), settings, *backend, world.ranks());
         const std::size_t free = backend->memory()->free;
         TrainState state = make_train_state(parity_config(), *backend);
         set_parameters(state.model, initial_parameters(state.model.layout, state.model.config, 1));
@@ -153,7 +153,7 @@ TEST(CudaMemory, TooLargeABatchIsToldWhatFits) {
     settings.global_batch = 1 << 20;
     std::int64_t fits = 0;
     try {
-        reserve_train_memory(config, settings, *backend);
+        reserve_train_memory(config, settings, *backend, 1);
         FAIL() << "no error";
     } catch (const InputError& error) {
         const std::string text = error.what();
@@ -165,7 +165,7 @@ TEST(CudaMemory, TooLargeABatchIsToldWhatFits) {
     settings.batch_tokens = fits;
     EXPECT_LE(train_memory_bytes(config, settings, 2), backend->memory()->free);
     settings.batch_tokens = fits + 256;  // the next step of the search
-    EXPECT_THROW(reserve_train_memory(config, settings, *backend), InputError);
+    EXPECT_THROW(reserve_train_memory(config, settings, *backend, 1), InputError);
 }
 
 }  // namespace
