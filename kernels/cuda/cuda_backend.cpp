@@ -77,11 +77,11 @@ CudaBackend::CudaBackend(Precision precision) : precision_(precision) {
 }
 
 CudaBackend::~CudaBackend() {
-    cudaDeviceSynchronize();  // what is under way may still use the memory
-    for (const auto& [variables, table] : piece_tables_) cudaFree(table);
+    if (!leaving_device()) cudaDeviceSynchronize();  // what is under way may still use the memory
+    for (const auto& [variables, table] : piece_tables_) free_device(table);
     tiles_.reset();
     products_.reset();
-    cudaFree(scratch_);
+    free_device(scratch_);
 }
 
 std::string CudaBackend::description() const {
@@ -102,7 +102,8 @@ void* CudaBackend::allocate(std::size_t bytes) {
 }
 
 void CudaBackend::free(void* memory) noexcept {
-    if (memory != nullptr) cudaDeviceSynchronize();
+    if (memory == nullptr || leaving_device()) return;
+    cudaDeviceSynchronize();
     arena_.free(memory);
 }
 
@@ -129,9 +130,7 @@ void* CudaBackend::allocate_host(std::size_t bytes) {
     return memory;
 }
 
-void CudaBackend::free_host(void* memory) noexcept {
-    if (memory != nullptr) cudaFreeHost(memory);
-}
+void CudaBackend::free_host(void* memory) noexcept { free_pinned(memory); }
 
 void CudaBackend::upload(void* device, const void* host, std::size_t bytes, Stream stream) {
     if (bytes > 0) PROTALBERT_CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, handle(stream)));

@@ -114,8 +114,8 @@ struct Products::Library {
         workspace = allocate_device(workspace_size);
     }
     ~Library() {
-        cudaFree(workspace);
-        cublasLtDestroy(handle);
+        free_device(workspace);
+        if (!leaving_device()) cublasLtDestroy(handle);  // it waits as freeing does
     }
     Library(const Library&) = delete;
     Library& operator=(const Library&) = delete;

@@ -143,6 +143,22 @@ TEST(CudaMemory, OneBlockHoldsARun) {
     }
 }
 
+/// Freeing memory waits for the device, which may be in a sum over ranks that another rank never joins.
+TEST(CudaMemory, AnExceptionDoesNotWaitForTheDevice) {
+    if (cuda_devices().count == 0) GTEST_SKIP() << cuda_devices().none;
+    constexpr std::size_t bytes = std::size_t{16} << 20;  // several of the 2 MiB that a GPU takes memory in
+    const std::unique_ptr<Backend> backend = make_backend("cuda", Precision::float32, 1);
+    const std::size_t before = backend->memory()->free;
+    { const DeviceMemory freed(*backend, bytes); }
+    EXPECT_EQ(backend->memory()->free, before);
+    try {
+        const DeviceMemory left(*backend, bytes);
+        throw Error("another rank is lost");
+    } catch (const Error&) {
+        EXPECT_LE(backend->memory()->free + bytes, before);
+    }
+}
+
 TEST(CudaMemory, TooLargeABatchIsToldWhatFits) {
     if (cuda_devices().count == 0) GTEST_SKIP() << cuda_devices().none;
     TrainSettings settings = tiny_settings("nowhere");
