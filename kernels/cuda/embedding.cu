@@ -24,9 +24,8 @@ __device__ void add_table_rows(float (&s)[Width], const EmbeddingIds& ids, const
 
 /// Grid (T / rows), block of row_threads. The tables' rows are in the cache: each pass reads them again.
 template <class Element, int Width, bool Warp>
-__global__ void __launch_bounds__(most_row_threads)
-    embedding_forward_kernel(Element* out, float* mean, float* rstd, EmbeddingIds ids, EmbeddingTables tables,
-                             std::int64_t T, std::int64_t E) {
+__global__ void embedding_forward_kernel(Element* out, float* mean, float* rstd, EmbeddingIds ids,
+                                         EmbeddingTables tables, std::int64_t T, std::int64_t E) {
     SHARED_ARRAY(float, sums, 2 * 32);
     const std::int64_t t = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
     if (t >= T) return;  // a whole warp, which no one waits for
@@ -67,10 +66,9 @@ __global__ void __launch_bounds__(most_row_threads)
 /// gamma's. Grid and block as in the forward pass. Tokens are those from `begin`, T of them; ds and ds_gamma begin
 /// there.
 template <class Element, int Width, bool Warp>
-__global__ void __launch_bounds__(most_row_threads)
-    embedding_norm_backward_kernel(float* ds, float* ds_gamma, const Element* dout, const float* mean,
-                                   const float* rstd, EmbeddingIds ids, EmbeddingTables tables, std::int64_t begin,
-                                   std::int64_t T, std::int64_t E) {
+__global__ void embedding_norm_backward_kernel(float* ds, float* ds_gamma, const Element* dout, const float* mean,
+                                               const float* rstd, EmbeddingIds ids, EmbeddingTables tables,
+                                               std::int64_t begin, std::int64_t T, std::int64_t E) {
     SHARED_ARRAY(float, sums, 2 * 32);
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
     if (row >= T) return;  // a whole warp, which no one waits for

@@ -15,8 +15,8 @@ struct RowThreads {
     dim3 block() const { return dim3(threads, rows); }
 };
 
-/// Of a block at the most: then a thread may use 128 registers. Kernels on rows tell the compiler (__launch_bounds__),
-/// which might take more, and a block would not start.
+/// Of a block at the most: then a thread may use 128 registers. A kernel that comes close to them says so to the
+/// compiler (__launch_bounds__): with more, a block would not start.
 constexpr int most_row_threads = 512;
 
 /// For rows of N elements in packs of `width`.
