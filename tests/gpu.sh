@@ -8,10 +8,11 @@ usage() {
     cat <<'TEXT'
 usage: tests/gpu.sh [--fasta FILE] [--skip-speed] [--help]
 
-Builds with CUDA in build-gpu/ and runs, on the first GPU:
+Builds with CUDA in build-gpu/ and runs, on the first GPU, where not said otherwise:
   1. the kernel tests, in float32, in bfloat16 and with arrays that are not aligned
   2. the same under compute-sanitizer: memcheck, racecheck
-  3. training beside the CPU backend: gradients, losses and 20 steps
+  3. training beside the CPU backend: gradients, losses and 20 steps; where there are several GPUs, again as two ranks
+     of one each, whose gradients NCCL sums
   4. speed at ProtAlbert's full size: every kernel beside the GPU's measured limits, training at lengths 512 and 2048
      with the time of each operation, embedding; and how far they are from what is expected of an H200
 
@@ -55,15 +56,20 @@ ctest --test-dir build-gpu --output-on-failure --no-tests=error -R '^kernels\..*
 
 say "2. memory and races"
 if command -v compute-sanitizer >/dev/null; then
-    for name in products attention layer_norm embedding elementwise losses convolution fixed_point optimizers; do
+    # sanitize NAME PRECISION
+    sanitize() {
         for tool in memcheck racecheck; do
-            log=build-gpu/$tool-$name.txt
-            # One precision: the kernels of both are the same templates, but for attention's.
-            PROTALBERT_TEST_DEVICE=cuda PROTALBERT_TEST_PRECISION=bfloat16 \
-                compute-sanitizer --tool "$tool" --error-exitcode 9 "build-gpu/tests/test_kernel_$name" >"$log" 2>&1 ||
-                { problems+=("$tool of $name ($log)"); tail -n 20 "$log"; }
+            log=build-gpu/$tool-$1-$2.txt
+            PROTALBERT_TEST_DEVICE=cuda PROTALBERT_TEST_PRECISION=$2 \
+                compute-sanitizer --tool "$tool" --error-exitcode 9 "build-gpu/tests/test_kernel_$1" >"$log" 2>&1 ||
+                { problems+=("$tool of $1 in $2 ($log)"); tail -n 20 "$log"; }
         done
+    }
+    # One precision: the kernels of both are the same templates, but for attention's.
+    for name in products attention layer_norm embedding elementwise losses convolution fixed_point optimizers; do
+        sanitize "$name" bfloat16
     done
+    sanitize attention float32
 else
     problems+=("compute-sanitizer is missing: neither memory nor races were checked")
 fi
@@ -71,6 +77,21 @@ fi
 say "3. 20 steps beside the CPU"
 PROTALBERT_TEST_STEPS=20 ctest --test-dir build-gpu --output-on-failure --no-tests=error -R '^train\.cuda_parity' ||
     problems+=("parity with the CPU")
+gpus=$(nvidia-smi -L | grep -c '^GPU')
+if [ "$gpus" -lt 2 ] || ! command -v mpirun >/dev/null; then
+    say "two ranks: left out, they take two GPUs and mpirun"
+else
+    say "3. two ranks, each on a GPU of its own"
+    # A container's root may run Open MPI too; other launchers ignore it.
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    PROTALBERT_TEST_STEPS=20 mpirun -n 2 build-gpu/tests/test_cuda_parity ||
+        problems+=("parity of two ranks with the CPU")
+    # Two micro-batches a rank and step: sums go on beside the backward pass.
+    mpirun -n 2 build-gpu/protalbert_bench train --device cuda --precision bfloat16 --length 512 --batch 64 \
+        --batch-tokens 8192 --steps 3 2>&1 | tee build-gpu/train-2-ranks.txt ||
+        problems+=("training by two ranks")
+    grep -q 'by NCCL' build-gpu/train-2-ranks.txt || problems+=("NCCL did not sum the gradients of two ranks")
+fi
 
 # figure FILE KEY: a number of a --json report.
 figure() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <string>
 
 #include "base/error.hpp"
@@ -41,10 +40,15 @@ void choose_cuda_device(int index) {
 
 std::string cuda_device_name() {
     int device = 0;
-    std::array<char, 32> name{};  // "0000:00:00.0" and its end
+    cudaDeviceProp properties{};
     PROTALBERT_CUDA_CHECK(cudaGetDevice(&device));
-    PROTALBERT_CUDA_CHECK(cudaDeviceGetPCIBusId(name.data(), static_cast<int>(name.size()), device));
-    return name.data();
+    PROTALBERT_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+    std::string name = "GPU-";
+    for (std::size_t i = 0; i < sizeof properties.uuid.bytes; ++i) {
+        const bool group = i == 4 || i == 6 || i == 8 || i == 10;  // where a UUID is written with a dash
+        name += fmt::format("{}{:02x}", group ? "-" : "", static_cast<unsigned char>(properties.uuid.bytes[i]));
+    }
+    return name;
 }
 
 std::unique_ptr<Backend> make_cuda_backend(Precision precision) {
@@ -73,11 +77,11 @@ CudaBackend::CudaBackend(Precision precision) : precision_(precision) {
 }
 
 CudaBackend::~CudaBackend() {
-    cudaDeviceSynchronize();  // what is under way may still use the memory
-    for (const auto& [variables, table] : piece_tables_) cudaFree(table);
+    if (!leaving_device()) cudaDeviceSynchronize();  // what is under way may still use the memory
+    for (const auto& [variables, table] : piece_tables_) free_device(table);
     tiles_.reset();
     products_.reset();
-    cudaFree(scratch_);
+    free_device(scratch_);
 }
 
 std::string CudaBackend::description() const {
@@ -98,7 +102,8 @@ void* CudaBackend::allocate(std::size_t bytes) {
 }
 
 void CudaBackend::free(void* memory) noexcept {
-    if (memory != nullptr) cudaDeviceSynchronize();
+    if (memory == nullptr || leaving_device()) return;
+    cudaDeviceSynchronize();
     arena_.free(memory);
 }
 
@@ -125,9 +130,7 @@ void* CudaBackend::allocate_host(std::size_t bytes) {
     return memory;
 }
 
-void CudaBackend::free_host(void* memory) noexcept {
-    if (memory != nullptr) cudaFreeHost(memory);
-}
+void CudaBackend::free_host(void* memory) noexcept { free_pinned(memory); }
 
 void CudaBackend::upload(void* device, const void* host, std::size_t bytes, Stream stream) {
     if (bytes > 0) PROTALBERT_CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, handle(stream)));

@@ -44,6 +44,16 @@ __global__ void column_sums_kernel(float* partials, const Element* x, std::int64
     store_floats<Width>(partials + blockIdx.y * N + n, sum);
 }
 
+/// Grid (N / 256, T or fewer), block (256): y [T, N] += bias [N].
+constexpr int bias_columns = 256;
+template <class Element>
+__global__ void add_bias_kernel(Element* y, const Element* bias, std::int64_t T, std::int64_t N) {
+    const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * bias_columns + threadIdx.x;
+    if (n >= N) return;
+    for (std::int64_t t = blockIdx.y; t < T; t += gridDim.y)
+        y[t * N + n] = from_float<Element>(to_float(y[t * N + n]) + to_float(bias[n]));
+}
+
 }  // namespace
 
 void CudaBackend::linear(Activations out, Activations x, Weight weight, Weight bias, std::int64_t T, std::int64_t N,
@@ -57,16 +67,28 @@ void CudaBackend::linear(Activations out, Activations x, Weight weight, Weight b
     product.rows = T;
     product.columns = N;
     product.depth = K;
-    product.bias = bias.data;
-    if (bias) product.epilogue = Epilogue::bias;
+    if (bias && aligned(bias.data)) {
+        product.bias = bias.data;
+        product.epilogue = Epilogue::bias;
+    }
     products_->multiply(product, handle(stream));
+    if (!bias || product.epilogue == Epilogue::bias) return;
+    with_element([&](auto element) {
+        using Element = decltype(element);
+        constexpr std::int64_t most_rows = 65535;  // of a grid's second dimension
+        const dim3 grid(static_cast<unsigned>(divide_up(N, bias_columns)),
+                        static_cast<unsigned>(std::min(T, most_rows)));
+        launch("add_bias", add_bias_kernel<Element>, grid, dim3(bias_columns), 0, handle(stream),
+               elements<Element>(out), reinterpret_cast<const Element*>(bias.data), T, N);
+    });
 }
 
 void CudaBackend::linear_gelu(Activations out, Activations pre, Activations x, Weight weight, Weight bias, Gelu form,
                               std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
     if (T == 0 || N == 0) return;
-    // cuBLASLt knows the tanh form alone, and promises of its tanh no more than bfloat16 can hold.
-    if (form == Gelu::tanh && bias && precision_ == Precision::bfloat16) {
+    // cuBLASLt knows the tanh form alone, and promises of its tanh no more than bfloat16 can hold. Rows of `pre` must
+    // be multiples of 8 elements for it.
+    if (form == Gelu::tanh && bias && precision_ == Precision::bfloat16 && N % 8 == 0 && aligned(bias.data, pre.data)) {
         Product product;
         product.d = out.data;
         product.a = x.data;

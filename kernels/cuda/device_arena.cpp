@@ -3,6 +3,8 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include <exception>
+
 #include "base/error.hpp"
 #include "kernels/backend.hpp"
 #include "kernels/cuda/check.hpp"
@@ -25,10 +27,20 @@ void* allocate_device(std::size_t bytes) {
     throw Error(fmt::format("cannot allocate {} bytes on the GPU: {}", bytes, cudaGetErrorString(result)));
 }
 
+bool leaving_device() noexcept { return std::uncaught_exceptions() > 0; }
+
+void free_device(void* memory) noexcept {
+    if (!leaving_device()) cudaFree(memory);
+}
+
+void free_pinned(void* memory) noexcept {
+    if (!leaving_device()) cudaFreeHost(memory);
+}
+
 DeviceArena::~DeviceArena() { release(); }
 
 void DeviceArena::release() noexcept {
-    if (block_ != nullptr) cudaFree(block_);
+    free_device(block_);
     block_ = nullptr;
     size_ = used_ = 0;
 }
@@ -55,7 +67,7 @@ void* DeviceArena::allocate(std::size_t bytes) {
 void DeviceArena::free(void* memory) noexcept {
     if (memory == nullptr) return;
     if (!holds(memory)) {
-        cudaFree(memory);
+        free_device(memory);
     } else if (--pieces_ == 0) {
         release();
     }

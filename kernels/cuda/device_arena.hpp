@@ -30,4 +30,13 @@ class DeviceArena {
 /// cudaMalloc; throws Error that names the size and what is free.
 void* allocate_device(std::size_t bytes);
 
+/// cudaFree and cudaFreeHost, of null too; nothing where leaving_device() says so.
+void free_device(void* memory) noexcept;
+void free_pinned(void* memory) noexcept;
+
+/// Whether an exception unwinds: then nothing may wait for the device, and freeing memory does. A sum over ranks that
+/// the others never join keeps a GPU busy for ever, and this rank would not come to say what went wrong. Nobody goes on
+/// after such an exception: what is left to the process ends with it.
+bool leaving_device() noexcept;
+
 }  // namespace protalbert::cuda

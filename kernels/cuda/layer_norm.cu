@@ -103,11 +103,12 @@ __global__ void residual_layer_norm_kernel(Element* out, float* mean, float* rst
 constexpr std::int64_t backward_blocks = 264;
 
 /// Grid backward_blocks or fewer: each block (each warp of it) takes rows in turn and adds up its share of dgamma and
-/// dbeta in `partials` [blocks x rows, 2 N]; Kept packs of both in registers, those of very wide rows in memory.
+/// dbeta in `partials` [blocks x rows, 2 N]; Kept packs of both in registers, those of very wide rows in memory. Rather
+/// one block at a time than registers that are spilled.
 template <class Element, int Width, int Kept, bool Warp>
-__global__ void layer_norm_backward_kernel(Element* ds, float* partials, const Element* dout, const Element* s,
-                                           const float* mean, const float* rstd, const float* gamma, std::int64_t T,
-                                           std::int64_t N) {
+__global__ void __launch_bounds__(most_row_threads, 1)
+    layer_norm_backward_kernel(Element* ds, float* partials, const Element* dout, const Element* s, const float* mean,
+                               const float* rstd, const float* gamma, std::int64_t T, std::int64_t N) {
     SHARED_ARRAY(float, sums, 2 * 32);
     const std::int64_t worker = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
     const std::int64_t workers = static_cast<std::int64_t>(gridDim.x) * blockDim.y;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <tuple>
 
@@ -87,11 +88,13 @@ cublasLtEpilogue_t library_epilogue(Epilogue epilogue) {
     throw Error("an epilogue that products.cpp does not know");
 }
 
-/// What decides on an algorithm. The number of tokens differs from batch to batch: it counts in steps of 256, so that
-/// the same algorithms serve similar batches. Taken from the shape and not by timing: the same run takes the same
-/// algorithms, and so has the same bits, whenever it is started.
-using PlanKey = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, int, bool, bool, bool, bool,
-                           std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
+/// What decides on an algorithm: the shape and the alignments of a, b, c, d, the bias (or its gradient) and `pre`. The
+/// number of tokens differs from batch to batch: it counts in steps of 256, so that the same algorithms serve similar
+/// batches. Taken from the shape and not by timing: the same run takes the same algorithms, and so has the same bits,
+/// whenever it is started.
+using Alignments = std::array<std::uint32_t, 6>;
+using PlanKey =
+    std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, Epilogue, bool, bool, bool, bool, Alignments>;
 
 struct Plan {
     bool possible = false;
@@ -111,8 +114,8 @@ struct Products::Library {
         workspace = allocate_device(workspace_size);
     }
     ~Library() {
-        cudaFree(workspace);
-        cublasLtDestroy(handle);
+        free_device(workspace);
+        if (!leaving_device()) cublasLtDestroy(handle);  // it waits as freeing does
     }
     Library(const Library&) = delete;
     Library& operator=(const Library&) = delete;
@@ -136,9 +139,8 @@ bool Products::Library::run(const Product& p, bool rounded, cudaStream_t stream)
     description.set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     description.set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     description.set(CUBLASLT_MATMUL_DESC_EPILOGUE, library_epilogue(p.epilogue));
-    if (p.bias != nullptr) description.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
-    if (p.epilogue == Epilogue::bias_gradient)
-        description.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(p.bias_gradient));
+    const void* const bias = p.epilogue == Epilogue::bias_gradient ? p.bias_gradient : p.bias;
+    if (bias != nullptr) description.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     if (p.epilogue == Epilogue::gelu_pre) {
         description.set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, static_cast<const void*>(p.pre));
         description.set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.columns);
@@ -154,12 +156,20 @@ bool Products::Library::run(const Product& p, bool rounded, cudaStream_t stream)
         return Layout(element, std::get<0>(shape), std::get<1>(shape), std::get<2>(shape));
     };
     const void* const c = p.c != nullptr ? p.c : p.d;
-    const std::int64_t key_rows = rounded ? in_steps(p.rows) : p.rows;
-    const std::int64_t key_depth = rounded ? in_steps(p.depth) : p.depth;
-    const PlanKey key{
-        key_rows,          p.columns,       key_depth,        d_stride,       static_cast<int>(p.epilogue),
-        p.transpose_a,     p.transpose_b,   p.d_is_float32,   p.c != nullptr, alignment_of(p.a),
-        alignment_of(p.b), alignment_of(c), alignment_of(p.d)};
+    // Only what is no distance between rows or columns of a or b is rounded: an algorithm may rely on those.
+    const std::int64_t key_rows = rounded && !p.transpose_a ? in_steps(p.rows) : p.rows;
+    const std::int64_t key_depth = rounded && p.transpose_a && !p.transpose_b ? in_steps(p.depth) : p.depth;
+    const PlanKey key{key_rows,
+                      p.columns,
+                      key_depth,
+                      d_stride,
+                      p.epilogue,
+                      p.transpose_a,
+                      p.transpose_b,
+                      p.d_is_float32,
+                      p.c != nullptr,
+                      {alignment_of(p.a), alignment_of(p.b), alignment_of(c), alignment_of(p.d), alignment_of(bias),
+                       alignment_of(p.pre)}};
     auto& cache = rounded ? plans : exact_plans;
     auto found = cache.find(key);
     if (found == cache.end()) {
@@ -169,6 +179,10 @@ bool Products::Library::run(const Product& p, bool rounded, cudaStream_t stream)
         preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a));
         preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(c));
         preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.d));
+        // Where the depth is cut, parts of a sum are not to be rounded to bfloat16 before they are added.
+        if (d_type == CUDA_R_16BF)
+            preference.set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                           static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
         const Layout a = layout(type(), a_layout(p.columns, key_depth));
         const Layout b = layout(type(), b_layout(key_rows, key_depth));
         const Layout d = layout(d_type, {p.columns, key_rows, d_stride});

@@ -1,6 +1,5 @@
 #pragma once
-// Matrix products: by cuBLASLt (products.cpp), or by loops of the host in the tests that emulate a GPU
-// (tests/emulation/products.cpp).
+// Matrix products, by cuBLASLt.
 
 #include <cuda_runtime.h>
 
@@ -33,6 +32,7 @@ struct Product {
     std::int64_t rows = 0, columns = 0, depth = 0;
     std::int64_t d_stride = 0;  ///< elements between two rows of d; 0: columns
     Epilogue epilogue = Epilogue::none;
+    /// Aligned to 16 bytes, and with `pre` the columns a multiple of 8: cuBLASLt's epilogues may rely on it.
     const void* bias = nullptr;
     void* pre = nullptr;
     float* bias_gradient = nullptr;

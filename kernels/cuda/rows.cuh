@@ -15,11 +15,15 @@ struct RowThreads {
     dim3 block() const { return dim3(threads, rows); }
 };
 
-/// For rows of N elements in packs of `width`. At most 512 threads: then a thread may use 128 registers.
+/// Of a block at the most: then a thread may use 128 registers. A kernel that comes close to them says so to the
+/// compiler (__launch_bounds__): with more, a block would not start.
+constexpr int most_row_threads = 512;
+
+/// For rows of N elements in packs of `width`.
 inline RowThreads row_threads(std::int64_t N, int width) {
     const std::int64_t warps = divide_up(divide_up(N, width), 32);
     if (warps <= 1) return {32, 4};
-    return {static_cast<unsigned>(32 * std::min<std::int64_t>(warps, 16)), 1};
+    return {static_cast<unsigned>(32 * std::min<std::int64_t>(warps, most_row_threads / 32)), 1};
 }
 
 /// Sums over the threads of a row, the same in all of them, in a fixed order. `sums` is the block's, [2 * 32].

@@ -27,10 +27,10 @@ TileUploads::~TileUploads() {
 
 void TileUploads::release() noexcept {
     for (Staging& staging : staging_) {
-        if (staging.tiles != nullptr) cudaFreeHost(staging.tiles);
+        free_pinned(staging.tiles);
         staging.tiles = nullptr;
     }
-    if (tiles_ != nullptr) cudaFree(tiles_);
+    free_device(tiles_);
     tiles_ = nullptr;
 }
 

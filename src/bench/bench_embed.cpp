@@ -70,7 +70,7 @@ void run(const Options& options, BenchRun& bench) {
                         "[CLS] and [SEP]; lower --longest or raise --positions",
                         longest, config.positions));
     const std::int64_t batch_tokens =
-        options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, options.device.device);
+        options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, *backend);
     const EmbedPlan plan = plan_batches(lengths, batch_tokens);
     const std::vector<double> costs = batch_costs(plan, lengths, config);
     const std::vector<std::uint32_t> ranks = share_out(costs, communicator.ranks());

@@ -153,6 +153,8 @@ void run(const Options& options, BenchRun& bench) {
     StepWorkspace workspace =
         make_step_workspace(state.model, {.tokens = batch_tokens, .sequences = options.batch, .masked = most_masked},
                             options.reproducible, communicator);
+    if (communicator.ranks() > 1)
+        log_information(fmt::format("gradients are summed by {}", workspace.reduction.description()));
     std::optional<ExactSums> exact;  // in the workspace during the steps that shall be reproducible
     workspace.exact.swap(exact);
     TrainSettings training;

@@ -7,6 +7,12 @@ set(cuda_usual_architectures 80-real 90-real)
 
 # CMake below 3.26 does not know that nvcc has C++20 since 12.0. In the caller's folder, as enable_language.
 macro(protalbert_enable_cuda)
+  # nvcc takes the first g++ of PATH for what runs on the host, which need not be the compiler of everything else: an
+  # older one lacks C++20, and a newer one wants a newer standard library than the rest is linked with. Of other
+  # compilers nvcc may know nothing; CUDAHOSTCXX is CMake's own variable for a person's choice.
+  if(NOT CMAKE_CUDA_HOST_COMPILER AND NOT DEFINED ENV{CUDAHOSTCXX} AND CMAKE_CXX_COMPILER_ID MATCHES "^(GNU|Clang)$")
+    set(CMAKE_CUDA_HOST_COMPILER ${CMAKE_CXX_COMPILER})
+  endif()
   enable_language(CUDA)
   if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)

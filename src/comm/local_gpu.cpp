@@ -55,7 +55,7 @@ void settle_gpu(const std::string& device, const Communicator& communicator) {
                         "cpu",
                         ranks_with_gpu, communicator.ranks()));
     }
-    constexpr std::size_t width = 32;  // of a name on the PCI bus, with room
+    constexpr std::size_t width = 64;  // of cuda_device_name(), 40 characters, with room
     std::string name = cuda_device_name();
     name.resize(width, '\0');
     const std::vector<std::byte> all = machine.concatenate(std::vector<std::byte>(

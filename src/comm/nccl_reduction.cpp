@@ -21,7 +21,6 @@ std::unique_ptr<ReductionMethod> make_nccl_reduction(const Communicator&, Backen
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <exception>
 #include <mutex>
 #include <thread>
 
@@ -48,7 +47,7 @@ void check_nccl(ncclResult_t result, const char* call) {
 /// Looks after a communicator from a thread of its own, and ends the job when something is wrong.
 class Watchdog {
   public:
-    /// `summed` is recorded behind a step's sums, before expect().
+    /// `summed` is recorded behind a step's sums, after expect().
     Watchdog(ncclComm_t communicator, cudaEvent_t summed, int rank)
         : communicator_(communicator), summed_(summed), rank_(rank) {
         cudaGetDevice(&device_);
@@ -65,7 +64,8 @@ class Watchdog {
     Watchdog(const Watchdog&) = delete;
     Watchdog& operator=(const Watchdog&) = delete;
 
-    /// The sums whose end was recorded last must come within the patience.
+    /// The sums whose end is recorded next must come within the patience. Before the record: an event that is not ready
+    /// after the last sums' deadline ends the job.
     void expect() { deadline_ = (Clock::now() + patience).time_since_epoch().count(); }
 
   private:
@@ -114,12 +114,9 @@ class NcclReduction final : public ReductionMethod {
     }
     ~NcclReduction() override {
         watchdog_.reset();
-        // The orderly end waits for the other ranks, which may never come during an exception.
-        if (std::uncaught_exceptions() > 0) {
-            ncclCommAbort(communicator_);
-        } else {
-            ncclCommDestroy(communicator_);
-        }
+        // Both ways to end a communicator, ncclCommDestroy and ncclCommAbort, wait for the other ranks, which may never
+        // come during an exception. It stays as it is: the process ends.
+        if (!unwinding()) ncclCommDestroy(communicator_);
     }
     NcclReduction(const NcclReduction&) = delete;
     NcclReduction& operator=(const NcclReduction&) = delete;
@@ -131,14 +128,12 @@ class NcclReduction final : public ReductionMethod {
             ncclAllReduce(values, values, static_cast<std::size_t>(n), type == Type::float32 ? ncclFloat32 : ncclInt64,
                           ncclSum, communicator_, static_cast<cudaStream_t>(stream_.get().handle)),
             "ncclAllReduce");
-        expecting_ = true;
     }
     void progress() override {}
     void finish(Stream stream) override {
+        watchdog_->expect();
         backend_.record(summed_.get(), stream_.get());
         backend_.wait(stream, summed_.get());
-        if (expecting_) watchdog_->expect();
-        expecting_ = false;
     }
     std::string description() const override {
         int version = 0;
@@ -153,7 +148,6 @@ class NcclReduction final : public ReductionMethod {
     OwnEvent summed_;  ///< a step's sums are done
     ncclComm_t communicator_ = nullptr;
     std::unique_ptr<Watchdog> watchdog_;
-    bool expecting_ = false;  ///< sums were started since the last finish
 };
 
 }  // namespace

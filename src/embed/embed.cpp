@@ -127,9 +127,9 @@ std::size_t compute(const Work& work, const EmbedPlan& plan, const Model& model,
 
 }  // namespace
 
-std::int64_t default_batch_tokens(const ModelConfig& config, const std::string& device) {
+std::int64_t default_batch_tokens(const ModelConfig& config, const Backend& backend) {
     // GPUs need many rows for their full rate, and have the memory (performance.md, section 8).
-    if (device == "cuda") return 32768;
+    if (!backend.host_reaches_memory()) return 32768;
     // CPUs reach theirs with 512 rows a product. A batch is also the time between a signal and the end, and what an
     // interruption costs: about 10 s for ProtAlbert on two cores of 250 GFLOP/s each.
     constexpr double batch_flops = 5e12;
@@ -161,7 +161,7 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
 
     // 3. The plan: batches by length, longest first.
     const std::int64_t batch_tokens =
-        options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, options.device);
+        options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, *backend);
     const std::vector<std::uint32_t> lengths = gather_lengths(input, communicator);
     const EmbedPlan plan = plan_batches(lengths, batch_tokens);
     const std::vector<double> costs = batch_costs(plan, lengths, config);

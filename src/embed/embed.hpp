@@ -32,6 +32,6 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
 
 /// Tokens of a batch where none are asked for: a function of model and kind of device, never of the machine, so that a
 /// job continued elsewhere has the same batches.
-std::int64_t default_batch_tokens(const ModelConfig& config, const std::string& device);
+std::int64_t default_batch_tokens(const ModelConfig& config, const Backend& backend);
 
 }  // namespace protalbert

@@ -218,7 +218,7 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
     ProteinInput input = read_proteins(options.inputs, options.format, options.invalid, options.too_long, longest,
                                        vocabulary, communicator);
     const std::int64_t batch_tokens =
-        options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, options.device);
+        options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, *backend);
     const std::vector<std::uint32_t> lengths = gather_lengths(input, communicator);
     const EmbedPlan plan = plan_batches(lengths, batch_tokens);
     std::vector<std::uint64_t> batches(plan.batch_count());

@@ -28,11 +28,13 @@ std::size_t train_memory_bytes(const ModelConfig& config, const TrainSettings& s
     return bytes;
 }
 
-void reserve_train_memory(const ModelConfig& config, const TrainSettings& settings, Backend& backend) {
+void reserve_train_memory(const ModelConfig& config, const TrainSettings& settings, Backend& backend, int ranks) {
     const std::optional<MemorySize> memory = backend.memory();
     if (!memory) return;
-    // What CUDA loads when kernels run first, and NCCL's buffers between GPUs.
-    constexpr std::size_t others = std::size_t{3} << 29;
+    // 1.5 GiB for what CUDA loads when kernels run first. Between ranks NCCL, which comes later, takes about 1.6 GB for
+    // the buffers of a communicator, more where there are faster links (NCCL's issues 864 and 986), and loads kernels
+    // too: 4 GiB in all.
+    const std::size_t others = ranks > 1 ? std::size_t{4} << 30 : std::size_t{3} << 29;
     const std::size_t available = memory->free > others ? memory->free - others : 0;
     const auto needed = [&](std::int64_t batch_tokens) {
         TrainSettings smaller = settings;

@@ -1,5 +1,7 @@
 // The host's side of the emulated CUDA runtime.
 
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -97,15 +99,13 @@ cudaError_t cudaSetDevice(int device) { return note(device == 0 ? cudaSuccess : 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     *properties = {};
     std::snprintf(properties->name, sizeof properties->name, "emulated GPU");
+    const pid_t process = getpid();  // each has a GPU of its own
+    std::memcpy(properties->uuid.bytes, &process, sizeof process);
     properties->major = 9;
     properties->multiProcessorCount = multiprocessors;
     properties->totalGlobalMem = emulation::device_bytes;
     properties->sharedMemPerBlockOptin = most_shared_bytes;
     properties->l2CacheSize = 50 << 20;
-    return note(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
-}
-cudaError_t cudaDeviceGetPCIBusId(char* name, int length, int device) {
-    std::snprintf(name, static_cast<std::size_t>(length), "0000:00:00.0");
     return note(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {

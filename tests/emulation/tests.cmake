@@ -1,7 +1,7 @@
 # CUDA on the host: kernels/cuda compiled by the host compiler against the headers of this folder.
 find_package(Threads REQUIRED)
 add_library(cuda_emulation STATIC emulation/fiber.cpp emulation/execution.cpp emulation/shared_memory.cpp
-            emulation/device_memory.cpp emulation/runtime.cpp emulation/emulated_instructions.cpp)
+            emulation/device_memory.cpp emulation/runtime.cpp emulation/emulated_instructions.cpp emulation/cublas_lt.cpp)
 # This folder comes first: cuda_runtime.h must be found here though a toolkit be installed.
 target_include_directories(cuda_emulation BEFORE PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/emulation ${PROJECT_SOURCE_DIR})
 # A host compiler knows no #pragma unroll.
@@ -15,9 +15,9 @@ endforeach()
 # would stand in for. A build with CUDA runs the same tests on its GPU.
 if(PROTALBERT_EMULATE_CUDA AND NOT PROTALBERT_CUDA)
   file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cu ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cpp)
-  list(FILTER cuda_sources EXCLUDE REGEX "/(absent|products).cpp$")
+  list(FILTER cuda_sources EXCLUDE REGEX "/absent.cpp$")
   set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX)
-  add_library(kernels_emulated OBJECT ${cuda_sources} emulation/products.cpp)
+  add_library(kernels_emulated OBJECT ${cuda_sources})
   target_link_libraries(kernels_emulated PUBLIC cuda_emulation)
   # What is slow in emulation is slower still without optimisation.
   target_compile_options(kernels_emulated PRIVATE -O2)

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "comm/communicator.hpp"
+#include "comm/local_gpu.hpp"
 
 namespace protalbert {
 
@@ -51,6 +52,7 @@ class FailuresOfRank : public testing::EmptyTestEventListener {
 
 int main(int argc, char** argv) {
     int thread_level = 0;
+    protalbert::take_launched_gpu(argc, argv);
     MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &thread_level);
     testing::InitGoogleTest(&argc, argv);
     int rank = 0;

@@ -10,8 +10,9 @@ struct Shape {
 };
 
 /// Odd and even sizes, and some on both sides of the row tiles that a backend works in.
-const std::vector<Shape> shapes{{0, 5, 7},     {1, 1, 1},      {1, 12, 20},    {3, 48, 12},   {17, 20, 48},
-                                {130, 96, 33}, {130, 64, 256}, {257, 128, 64}, {515, 34, 96}, {700, 272, 130}};
+const std::vector<Shape> shapes{{0, 5, 7},     {1, 1, 1},       {1, 12, 20},    {3, 48, 12},
+                                {17, 20, 48},  {130, 96, 33},   {130, 64, 256}, {257, 128, 64},
+                                {515, 34, 96}, {700, 272, 130}, {33, 20, 300}};
 
 /// A sum of K products in float32 has an error of a few 2^-24 sqrt(K) of the sum of sizes; K is at most 515 here.
 constexpr double product_tolerance = 4e-6;
@@ -53,6 +54,35 @@ TEST(Products, LinearGelu) {
                                  bias_device.activations(), form, T, N, K, {});
             expect_close(inference.host(), want, tolerance(*backend, product_tolerance), "gelu without pre");
         }
+    }
+}
+
+/// One shape from call to call, but not one alignment: what a library chose for the first does not do for the others.
+TEST(Products, AlignmentsDifferFromCallToCall) {
+    const auto backend = test_backend();
+    constexpr Index T = 40, N = 48, K = 64;
+    Vector x = random_values(T * K, 1, 1), w = random_values(N * K, 0.2, 2);
+    Tensor x_device(*backend, x), w_device(*backend, w);
+    struct Offsets {
+        Index bias, pre;
+    };
+    for (const auto& [bias_offset, pre_offset] : {Offsets{0, 0}, {8, 0}, {0, 8}, {1, 0}, {0, 1}}) {
+        SCOPED_TRACE(testing::Message() << "bias from " << bias_offset << ", pre from " << pre_offset);
+        Vector biases = random_values(bias_offset + N, 1, 3);
+        Tensor bias_device(*backend, biases);
+        Tensor plain(*backend, T * N), out(*backend, T * N), pre(*backend, pre_offset + T * N);
+        const Activations bias = bias_device.activations() + bias_offset;
+        backend->linear(plain.activations(), x_device.activations(), w_device.activations(), bias, T, N, K, {});
+        backend->linear_gelu(out.activations(), pre.activations() + pre_offset, x_device.activations(),
+                             w_device.activations(), bias, Gelu::tanh, T, N, K, {});
+        const Vector want_pre = reference::linear(x, w, Vector(biases.begin() + bias_offset, biases.end()), T, N, K);
+        Vector want;
+        for (const double value : want_pre) want.push_back(reference::gelu(Gelu::tanh, value));
+        const Vector pres = pre.host();
+        expect_close(plain.host(), want_pre, tolerance(*backend, product_tolerance), "linear");
+        expect_close(Vector(pres.begin() + pre_offset, pres.end()), want_pre, tolerance(*backend, product_tolerance),
+                     "pre");
+        expect_close(out.host(), want, tolerance(*backend, product_tolerance), "gelu");
     }
 }
 

@@ -4,7 +4,9 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "embed/embed.hpp"
 #include "foundation/mpi_main.hpp"
+#include "kernels/cuda/cuda_backend.hpp"
 #include "probe/head_file.hpp"
 #include "probe/pieces.hpp"
 #include "probe/scores.hpp"
@@ -52,6 +54,15 @@ TEST(Scores, Matthews) {
     EXPECT_DOUBLE_EQ(matthews_correlation({{3, 0}, {0, 4}}), 1);
     EXPECT_DOUBLE_EQ(matthews_correlation({{0, 3}, {4, 0}}), -1);
     EXPECT_TRUE(std::isnan(matthews_correlation({{3, 0}, {4, 0}})));
+}
+
+/// Where there is a GPU, or an emulated one, it is the device that nobody asked for too.
+TEST(Batches, AreOfTheDeviceThatIsUsed) {
+    const auto tokens = [](const std::string& device) {
+        return default_batch_tokens(ModelConfig(), *make_backend(device, Precision::float32, 1));
+    };
+    EXPECT_LE(tokens("cpu"), 4096);
+    EXPECT_EQ(tokens("auto"), cuda_devices().count > 0 ? 32768 : tokens("cpu"));
 }
 
 TEST(Pieces, KeepEveryResidueOnceFarFromTheEnds) {

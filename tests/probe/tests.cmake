@@ -1,5 +1,5 @@
 protalbert_test(probe head_golden LIBRARIES probe_part GTest::gtest_main)
 target_compile_definitions(test_head_golden PRIVATE GOLDEN_FILE="${CMAKE_CURRENT_SOURCE_DIR}/probe/golden.h5")
-protalbert_test(probe probe_parts LIBRARIES probe_part RANKS 1 2)
+protalbert_test(probe probe_parts LIBRARIES ${kernels_emulated} probe_part RANKS 1 2)
 target_include_directories(test_probe_parts PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 protalbert_script_test(probe programs)

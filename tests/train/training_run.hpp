@@ -9,6 +9,7 @@
 
 #include "../loader/test_corpus.hpp"
 #include "base/log.hpp"
+#include "comm/local_gpu.hpp"
 #include "data/corpus.hpp"
 #include "kernels/backend.hpp"
 #include "model/model.hpp"
@@ -55,7 +56,8 @@ struct TinyRun {
         : settings(settings_),
           communicator(communicator_),
           corpus(corpus_file, communicator_),
-          backend(make_backend(device, precision, 1)),
+          backend(device == "cpu" ? make_backend(device, precision, 1)
+                                  : make_rank_backend(device, precision, communicator_)),
           state(make_train_state(config, *backend)) {
         set_log_rank(communicator.rank(), communicator.ranks());
     }
