@@ -110,7 +110,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
 
     // 3. The device and the model.
     const std::unique_ptr<Backend> backend = make_rank_backend(options.device, settings.precision, communicator);
-    reserve_train_memory(config, settings, *backend, communicator.ranks());
+    reserve_train_memory(config, settings, *backend, communicator);
     TrainState state = make_train_state(config, *backend);
     report_setup(state, settings, corpus, validation.get(), threads_for_rank(communicator), communicator);
 

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <functional>
+
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/machine_memory.hpp"
 #include "base/progress.hpp"
 #include "model/cost.hpp"
 #include "model/model.hpp"
@@ -28,32 +31,65 @@ std::size_t train_memory_bytes(const ModelConfig& config, const TrainSettings& s
     return bytes;
 }
 
-void reserve_train_memory(const ModelConfig& config, const TrainSettings& settings, Backend& backend, int ranks) {
-    const std::optional<MemorySize> memory = backend.memory();
-    if (!memory) return;
-    // 1.5 GiB for what CUDA loads when kernels run first. Between ranks NCCL, which comes later, takes about 1.6 GB for
-    // the buffers of a communicator, more where there are faster links (NCCL's issues 864 and 986), and loads kernels
-    // too: 4 GiB in all.
-    const std::size_t others = ranks > 1 ? std::size_t{4} << 30 : std::size_t{3} << 29;
-    const std::size_t available = memory->free > others ? memory->free - others : 0;
+namespace {
+
+/// The largest batch, in steps of 256 tokens, whose memory `fits`; 0 where a sequence of the deck's length does not.
+std::int64_t largest_batch(const TrainSettings& settings, const std::function<bool(std::int64_t)>& fits) {
+    constexpr std::int64_t step = 256;
+    std::int64_t known = 0, too_many = settings.batch_tokens / step + 1;
+    while (too_many - known > 1) {
+        const std::int64_t middle = (known + too_many) / 2;
+        (fits(middle * step) ? known : too_many) = middle;
+    }
+    return known * step >= settings.sample.max_length ? known * step : 0;
+}
+
+std::string text(std::size_t bytes) { return format_bytes(static_cast<double>(bytes)); }
+
+/// Where memory is the machine's own nobody can take it at once; a system that has too little ends a rank without a
+/// word. Collective.
+void warn_of_little_memory(const TrainSettings& settings, const std::function<std::size_t(std::int64_t)>& needed,
+                           const Communicator& communicator) {
+    const auto all = static_cast<std::uint64_t>(communicator.machine().ranks());
+    // Of the machine that has the least for each of its ranks.
+    double least = -static_cast<double>(available_memory().value_or(std::uint64_t{1} << 60)) / static_cast<double>(all);
+    communicator.maximum(&least, 1);
+    const auto share = static_cast<std::size_t>(-least);
+    const std::size_t bytes = needed(settings.batch_tokens);
+    if (bytes <= share || !communicator.root()) return;
+    const std::int64_t fits = largest_batch(settings, [&](std::int64_t tokens) { return needed(tokens) <= share; });
+    log_warning(
+        fmt::format("train.batch_tokens = {} needs {} of memory a rank, and a machine has {} left for each of its "
+                    "ranks: the system "
+                    "may end one. {}",
+                    settings.batch_tokens, text(bytes), text(share),
+                    fits > 0 ? fmt::format("train.batch_tokens = {} fits", fits)
+                             : std::string("Take fewer ranks a machine, of more cores each")));
+}
+
+}  // namespace
+
+void reserve_train_memory(const ModelConfig& config, const TrainSettings& settings, Backend& backend,
+                          const Communicator& communicator) {
     const auto needed = [&](std::int64_t batch_tokens) {
         TrainSettings smaller = settings;
         smaller.batch_tokens = batch_tokens;
         return train_memory_bytes(config, smaller, backend.element_bytes());
     };
+    const std::optional<MemorySize> memory = backend.memory();
+    if (!memory) return warn_of_little_memory(settings, needed, communicator);
+    // 1.5 GiB for what CUDA loads when kernels run first. Between ranks NCCL, which comes later, takes about 1.6 GB for
+    // the buffers of a communicator, more where there are faster links (NCCL's issues 864 and 986), and loads kernels
+    // too: 4 GiB in all.
+    const std::size_t others = communicator.ranks() > 1 ? std::size_t{4} << 30 : std::size_t{3} << 29;
+    const std::size_t available = memory->free > others ? memory->free - others : 0;
     const std::size_t bytes = needed(settings.batch_tokens);
-    const auto text = [](std::size_t n) { return format_bytes(static_cast<double>(n)); };
     if (bytes > available) {
-        // The largest batch that fits, in steps of 256 tokens.
-        constexpr std::int64_t step = 256;
-        std::int64_t fits = 0, too_many = settings.batch_tokens / step + 1;
-        while (too_many - fits > 1) {
-            const std::int64_t middle = (fits + too_many) / 2;
-            (needed(middle * step) <= available ? fits : too_many) = middle;
-        }
+        const std::int64_t fits =
+            largest_batch(settings, [&](std::int64_t tokens) { return needed(tokens) <= available; });
         const std::string advice =
-            fits > 0 && fits * step >= settings.sample.max_length
-                ? fmt::format("train.batch_tokens = {} fits", fits * step)
+            fits > 0
+                ? fmt::format("train.batch_tokens = {} fits", fits)
                 : fmt::format(
                       "no batch of a sequence of data.max_length = {} tokens fits; take a GPU with more memory, or "
                       "shorter sequences",

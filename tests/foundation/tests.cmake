@@ -1,6 +1,7 @@
 protalbert_test(foundation random LIBRARIES base_part GTest::gtest_main)
 protalbert_test(foundation deck LIBRARIES base_part GTest::gtest_main)
 protalbert_test(foundation text LIBRARIES base_part GTest::gtest_main)
+protalbert_test(foundation machine_memory LIBRARIES base_part GTest::gtest_main)
 protalbert_test(foundation communicator LIBRARIES comm_part RANKS 1 2 3)
 protalbert_test(foundation hdf5 LIBRARIES io_part RANKS 1 2 3)
 protalbert_test(foundation checkpoint LIBRARIES io_part RANKS 1 2 3)

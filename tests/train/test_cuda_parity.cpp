@@ -119,7 +119,7 @@ struct FreeMemory {
 
 FreeMemory free_memory_of_run(const TrainSettings& settings, const Corpus& corpus, const Communicator& world) {
     const std::unique_ptr<Backend> backend = make_rank_backend("cuda", Precision::bfloat16, world);
-    reserve_train_memory(parity_config(), settings, *backend, world.ranks());
+    reserve_train_memory(parity_config(), settings, *backend, world);
     FreeMemory free{.reserved = backend->memory()->free, .made = 0, .after_step = {}, .nccl = false};
     TrainState state = make_train_state(parity_config(), *backend);
     set_parameters(state.model, initial_parameters(state.model.layout, state.model.config, 1));
@@ -192,7 +192,7 @@ TEST(CudaMemory, TooLargeABatchIsToldWhatFits) {
     settings.global_batch = 1 << 20;
     std::int64_t fits = 0;
     try {
-        reserve_train_memory(config, settings, *backend, 1);
+        reserve_train_memory(config, settings, *backend, Communicator::world());
         FAIL() << "no error";
     } catch (const InputError& error) {
         const std::string text = error.what();
@@ -204,7 +204,7 @@ TEST(CudaMemory, TooLargeABatchIsToldWhatFits) {
     settings.batch_tokens = fits;
     EXPECT_LE(train_memory_bytes(config, settings, 2), backend->memory()->free);
     settings.batch_tokens = fits + 256;  // the next step of the search
-    EXPECT_THROW(reserve_train_memory(config, settings, *backend, 1), InputError);
+    EXPECT_THROW(reserve_train_memory(config, settings, *backend, Communicator::world()), InputError);
 }
 
 }  // namespace
