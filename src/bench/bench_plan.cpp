@@ -44,10 +44,9 @@ void run(Options& options, BenchRun& bench) {
 
     log_information(
         fmt::format("predicted for {}: {} steps of {} sequences; rates of a rank: {:.4g} FLOP/s, memory {:.4g} B/s, "
-                    "link {:.4g} B/s, "
-                    "latency {:.3g} s; disk {:.4g} B/s over all, reading {:.4g} B/s a rank; lengths {}",
+                    "link {:.4g} B/s, latency {:.3g} s, reading {:.4g} B/s; disk {:.4g} B/s over all; lengths {}",
                     options.deck, settings.schedule.steps, settings.global_batch, rates.flops, rates.memory, rates.link,
-                    rates.latency, rates.disk, rates.read, options.lengths.description()));
+                    rates.latency, rates.read, rates.disk, options.lengths.description()));
     for (const std::string& formula : formulas()) log_information("  " + formula);
     log_information(fmt::format(
         "memory a rank, micro-batches of {} tokens: {} = weights {}, gradients and moments {}, activations {}",
@@ -61,9 +60,8 @@ void run(Options& options, BenchRun& bench) {
         const StepPrediction step = predict_step(config, settings, options.lengths, rates, ranks, options.steps);
         const double hours = static_cast<double>(settings.schedule.steps) * step.seconds() / 3600;
         log_information(fmt::format(
-            "| {} | {:.1f} | {:.0f} | {:.4g} | {:.4g} | {:.3g} | {:.3g} | {:.3g} | {:.3g} | {:.3g} | {:.1f} % | {:.4g} "
-            "| {:.4g} "
-            "|",
+            "| {} | {:.1f} | {:.0f} | {:.4g} | {:.4g} | {:.3g} | {:.3g} | {:.3g} | {:.3g} | {:.3g} | {:.1f} % | "
+            "{:.4g} | {:.4g} |",
             ranks, static_cast<double>(settings.global_batch) / ranks, step.tokens / ranks, 1e3 * step.seconds(),
             1e3 * step.compute, 1e3 * step.imbalance, 1e3 * step.reduction, 1e3 * step.optimizer, 1e3 * step.reading,
             1e3 * step.checkpoint, 100 * step.efficiency(), step.tokens / step.seconds(), hours));

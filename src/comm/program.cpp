@@ -174,11 +174,9 @@ int refuse_to_work_alone(int tasks) {
     if (number_of_environment("SLURM_PROCID") == 0)
         log_error(fmt::format(
             "srun has started {} processes, but the MPI library of each finds no other; choose how they find each "
-            "other, "
-            "by MPI_TYPE in the machine's profile or srun --mpi=TYPE (srun --mpi=list; pmix for Open MPI, pmi2 for "
-            "MPICH "
-            "and Intel MPI, cray_shasta for Cray's), or load the MPI library with which the program was built; start "
-            "processes that are to work alone by srun --ntasks=1",
+            "other, by MPI_TYPE in the machine's profile or srun --mpi=TYPE (srun --mpi=list; pmix for Open MPI, pmi2 "
+            "for MPICH and Intel MPI, cray_shasta for Cray's), or load the MPI library with which the program was "
+            "built; start processes that are to work alone by srun --ntasks=1",
             tasks));
     else
         sleep_for(rendezvous_seconds);
