@@ -19,8 +19,8 @@ CudaDevices cuda_devices();
 /// Throws InputError where there is no such GPU.
 void choose_cuda_device(int index);
 
-/// A name of the chosen GPU that no other has: its UUID. Slices of one GPU (MIG) share its place on the PCI bus, but not
-/// this.
+/// A name of the chosen GPU that no other has: its UUID. Slices of one GPU (MIG) share its place on the PCI bus, but
+/// not this.
 std::string cuda_device_name();
 
 /// On the GPU that was chosen, else the first. Throws InputError that says why there is none.
