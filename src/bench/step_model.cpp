@@ -136,9 +136,8 @@ std::vector<std::string> formulas() {
         "reduction   sums of 2 (n - 1) / n x bytes / link + latency, one after another, from when each weight is done;",
         "            what ends behind the last product counts, and the latency of the losses' sum",
         "optimizer   44 bytes a parameter / memory",
-        "reading     the blocks of a window that its busiest rank reads / read, as far as it is longer than the rest "
-        "of",
-        "            the step meanwhile, over the steps of a window",
+        "reading     the blocks of a window that its busiest rank reads / read, as far as it is longer than the",
+        "            rest of the step meanwhile, over the steps of a window",
         "checkpoint  12 bytes a parameter / disk / checkpoint.every"};
 }
 
