@@ -11,7 +11,7 @@
 #include "bench/step_model.hpp"
 #include "comm/number_range.hpp"
 #include "data/vocabulary.hpp"
-#include "model/parameters.hpp"
+#include "model/cost.hpp"
 #include "train/train_memory.hpp"
 #include "train/train_step.hpp"
 
@@ -33,13 +33,11 @@ void run(Options& options, BenchRun& bench) {
     const ModelConfig config = read_model_config(deck, default_vocabulary().size());
     deck.refuse_unknown_keys();
     read_lengths(options.lengths, bench.communicator);
-    const std::int64_t batch_tokens = micro_batch_limits(settings).tokens;
+    const MicroBatchLimits limits = micro_batch_limits(settings);
     const std::int64_t element_bytes = settings.precision == Precision::float32 ? 4 : 2;
+    const MemoryEstimate parts = training_memory(config, limits.tokens, limits.sequences, limits.masked, element_bytes);
     const auto bytes = static_cast<double>(train_memory_bytes(config, settings, element_bytes));
-    const auto parameters = static_cast<double>(make_parameter_layout(config).size);
-    // The master in float32 and its copy, where products read another type.
-    const double weights = parameters * static_cast<double>(element_bytes == 4 ? 4 : 4 + element_bytes);
-    const double optimizer = parameters * (3 * sizeof(float) + (settings.reproducible ? sizeof(std::int64_t) : 0));
+    const double rest = bytes - static_cast<double>(parts.parameters + parts.optimizer + parts.activations);
     const MachineRates& rates = options.rates;
 
     log_information(
@@ -49,9 +47,10 @@ void run(Options& options, BenchRun& bench) {
                     rates.latency, rates.read, rates.disk, options.lengths.description()));
     for (const std::string& formula : formulas()) log_information("  " + formula);
     log_information(fmt::format(
-        "memory a rank, micro-batches of {} tokens: {} = weights {}, gradients and moments {}, activations {}",
-        batch_tokens, format_bytes(bytes), format_bytes(weights), format_bytes(optimizer),
-        format_bytes(bytes - weights - optimizer)));
+        "memory a rank, micro-batches of {} tokens: {} = weights {}, gradients and moments {}, activations {}, {} {}",
+        limits.tokens, format_bytes(bytes), format_bytes(static_cast<double>(parts.parameters)),
+        format_bytes(static_cast<double>(parts.optimizer)), format_bytes(static_cast<double>(parts.activations)),
+        settings.reproducible ? "exact sums and batch" : "batch", format_bytes(rest)));
     log_information(
         "| ranks | sequences a rank | tokens | step ms | compute | imbalance | reduction | optimizer | reading | "
         "checkpoint | efficiency | tokens/s | hours |");

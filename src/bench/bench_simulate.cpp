@@ -188,12 +188,9 @@ class Simulation {
 
     /// Bytes of the rank that reads the most blocks of a window: residues and their offsets.
     std::size_t largest_share(const Window& window) const {
-        std::ptrdiff_t most = 0;
-        for (const int reader : window.readers)
-            most = std::max(most, std::count(window.readers.begin(), window.readers.end(), reader));
         const double block =
             settings_.blocks.residues_per_block + static_cast<double>((window.run_length + 1) * sizeof(std::uint64_t));
-        return static_cast<std::size_t>(static_cast<double>(most) * block);
+        return static_cast<std::size_t>(static_cast<double>(blocks_of_busiest_reader(window)) * block);
     }
 
     const Options& options_;

@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
+#include <iterator>
 #include <numeric>
 #include <optional>
 
@@ -17,6 +19,7 @@
 #include "comm/number_range.hpp"
 #include "data/sample.hpp"
 #include "data/share_out.hpp"
+#include "data/step_assembly.hpp"
 #include "model/cost.hpp"
 #include "model/model.hpp"
 #include "train/train_step.hpp"
@@ -53,43 +56,39 @@ Step make_step(const Options& options, const SampleSettings& settings, const Mod
                const Vocabulary& vocabulary, const Communicator& communicator) {
     Step step;
     StepBatch& batch = step.batch;
-    std::vector<SamplePlan> plans;
-    std::vector<double> costs;
-    std::vector<std::int64_t> lengths;
+    StepPlan plan;
     const std::uint64_t N = proteins.size();
     for (std::int64_t i = 0; i < options.batch; ++i) {
         const std::uint64_t position =
             number * static_cast<std::uint64_t>(options.batch) + static_cast<std::uint64_t>(i);
         const std::uint64_t protein = position % N, partner = (position + 1) % N;
-        plans.push_back(plan_sample(settings, static_cast<std::uint32_t>(position / N), protein,
-                                    static_cast<std::uint32_t>(proteins[protein].size()), partner,
-                                    static_cast<std::uint32_t>(proteins[partner].size())));
-        lengths.push_back(plans.back().length);
-        costs.push_back(time_cost(config, plans.back().length));
-        batch.global_tokens += plans.back().length;
-        batch.global_masked += masked_count(settings, plans.back());
-        batch.global_sentences += plans.back().sentence_label >= 0;
-        step.flops += training_flops(config, plans.back().length);
+        plan.samples.push_back(plan_sample(settings, static_cast<std::uint32_t>(position / N), protein,
+                                           static_cast<std::uint32_t>(proteins[protein].size()), partner,
+                                           static_cast<std::uint32_t>(proteins[partner].size())));
+        const SamplePlan& sample = plan.samples.back();
+        batch.global_tokens += sample.length;
+        batch.global_masked += masked_count(settings, sample);
+        batch.global_sentences += sample.sentence_label >= 0;
+        step.flops += training_flops(config, sample.length);
     }
+    LoaderSettings sharing;
+    sharing.batch_tokens = batch_tokens;
+    sharing.reproducible = reproducible;
+    share_step(
+        plan, sharing, [&](std::int64_t length) { return time_cost(config, length); }, communicator.ranks());
     const auto rank = static_cast<std::uint32_t>(communicator.rank());
     std::vector<std::vector<std::uint32_t>> groups;  // of this rank
     if (reproducible) {
-        const auto all = group_by_tokens(lengths, reproducible_batch_tokens(batch.global_tokens, batch_tokens));
-        std::vector<double> group_costs(all.size(), 0.0);
-        for (std::size_t g = 0; g < all.size(); ++g)
-            for (const std::uint32_t member : all[g]) group_costs[g] += costs[member];
-        const std::vector<std::uint32_t> ranks = share_out(group_costs, communicator.ranks());
-        for (std::size_t g = 0; g < all.size(); ++g)
-            if (ranks[g] == rank) groups.push_back(all[g]);
-        batch.global_micro_batches = static_cast<std::int64_t>(all.size());
+        std::copy_if(plan.micro_batches.begin(), plan.micro_batches.end(), std::back_inserter(groups),
+                     [&](const std::vector<std::uint32_t>& group) { return plan.rank[group.front()] == rank; });
+        batch.global_micro_batches = std::ssize(plan.micro_batches);
     } else {
-        const std::vector<std::uint32_t> ranks = share_out(costs, communicator.ranks());
         std::vector<std::uint32_t> mine;
         std::vector<std::int64_t> own_lengths;
-        for (std::uint32_t i = 0; i < plans.size(); ++i) {
-            if (ranks[i] != rank) continue;
+        for (std::uint32_t i = 0; i < plan.samples.size(); ++i) {
+            if (plan.rank[i] != rank) continue;
             mine.push_back(i);
-            own_lengths.push_back(lengths[i]);
+            own_lengths.push_back(plan.samples[i].length);
         }
         groups = group_by_tokens(own_lengths, batch_tokens);
         for (std::vector<std::uint32_t>& group : groups)
@@ -99,10 +98,10 @@ Step make_step(const Options& options, const SampleSettings& settings, const Mod
         PackedBatch& packed = batch.micro_batches.emplace_back();
         packed.clear();
         for (const std::uint32_t i : group) {
-            const SamplePlan& plan = plans[i];
+            const SamplePlan& sample = plan.samples[i];
             const std::span<const std::uint8_t> partner =
-                plan.second_is_other ? std::span(proteins[plan.partner]) : std::span<const std::uint8_t>();
-            append_sample(packed, plan, settings, vocabulary, proteins[plan.sequence], partner, i);
+                sample.second_is_other ? std::span(proteins[sample.partner]) : std::span<const std::uint8_t>();
+            append_sample(packed, sample, settings, vocabulary, proteins[sample.sequence], partner, i);
         }
     }
     return step;

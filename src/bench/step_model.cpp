@@ -71,13 +71,9 @@ WindowReads window_reads(const TrainSettings& settings, const LengthModel& lengt
     const double block = static_cast<double>(lengths.residues()) / static_cast<double>(order.blocks);
     const std::uint64_t windows = std::min<std::uint64_t>(order.windows(), 16);  // the average of as many is steady
     double most = 0;
-    for (std::uint64_t number = 0; number < windows; ++number) {
-        const std::vector<int> readers = window_of_blocks(order, 0, number, ranks).readers;
-        std::ptrdiff_t busiest = 0;
-        for (const int reader : readers)
-            busiest = std::max(busiest, std::count(readers.begin(), readers.end(), reader));
-        most += static_cast<double>(busiest) / static_cast<double>(windows);
-    }
+    for (std::uint64_t number = 0; number < windows; ++number)
+        most += static_cast<double>(blocks_of_busiest_reader(window_of_blocks(order, 0, number, ranks))) /
+                static_cast<double>(windows);
     return {most * block / rates.read, static_cast<double>(order.windows()) *
                                            static_cast<double>(settings.global_batch) /
                                            static_cast<double>(order.sequences)};

@@ -40,6 +40,13 @@ Window window_of_blocks(const EpochOrder& order, std::uint32_t epoch, std::uint6
     return blocks;
 }
 
+std::uint64_t blocks_of_busiest_reader(const Window& window) {
+    std::ptrdiff_t most = 0;
+    for (const int reader : window.readers)
+        most = std::max(most, std::count(window.readers.begin(), window.readers.end(), reader));
+    return static_cast<std::uint64_t>(most);
+}
+
 void append_items(std::vector<StepItem>& items, const EpochOrder& order, const WindowPart& part, const Window& window) {
     PROTALBERT_CHECK(window.count == window_range(order, part.window).count, "the window is another one");
     // place_in_window of the part's sequences and of the one behind them, the window's first where there is none.

@@ -25,6 +25,9 @@ std::uint32_t window_epoch(const EpochOrder& order, const WindowPart& part);
 /// A window of an epoch, yet to be read: its blocks in the epoch's order are the runs.
 Window window_of_blocks(const EpochOrder& order, std::uint32_t epoch, std::uint64_t window, int ranks);
 
+/// Blocks of the rank that reads the most of a window's.
+std::uint64_t blocks_of_busiest_reader(const Window& window);
+
 /// Appends the items of a part of `window`, which must outlive them. The partner of a sequence is the one that the
 /// epoch visits next in the window, the first after the last: as random as the order itself, another one each epoch,
 /// and mostly in the same step.

@@ -60,8 +60,7 @@ void warn_of_little_memory(const TrainSettings& settings, const std::function<st
     const std::int64_t fits = largest_batch(settings, [&](std::int64_t tokens) { return needed(tokens) <= share; });
     log_warning(
         fmt::format("train.batch_tokens = {} needs {} of memory a rank, and a machine has {} left for each of its "
-                    "ranks: the system "
-                    "may end one. {}",
+                    "ranks: the system may end one. {}",
                     settings.batch_tokens, text(bytes), text(share),
                     fits > 0 ? fmt::format("train.batch_tokens = {} fits", fits)
                              : std::string("Take fewer ranks a machine, of more cores each")));
