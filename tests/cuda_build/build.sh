@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds protalbert_bench with the CUDA backend: build.sh BUILD_FOLDER. Fails on a warning, on a spill in attention, and
+# Builds the programs with the CUDA backend: build.sh BUILD_FOLDER. Fails on a warning, on a spill in attention, and
 # when the program does not run on a machine without a GPU. Skipped (77) where there is no nvcc.
 set -euo pipefail
 build=$1
 here=$(dirname "${BASH_SOURCE[0]}")
 
-if ! cmake --build "$build" --target help | grep -q 'protalbert_bench_cuda'; then
+if ! cmake --build "$build" --target help | grep -q 'with_cuda'; then
     echo "skipped: there is no nvcc here"
     exit 77
 fi
@@ -13,14 +13,14 @@ fi
 # From scratch: ptxas speaks only when it compiles.
 find "$build/tests/cuda_build" -name '*.cu.o' -delete
 log=$PWD/build.log
-cmake --build "$build" --target protalbert_bench_cuda --parallel "$(nproc)" >"$log" 2>&1 || { tail -n 60 "$log"; exit 1; }
+cmake --build "$build" --target with_cuda --parallel "$(nproc)" >"$log" 2>&1 || { tail -n 60 "$log"; exit 1; }
 if grep -in 'warning' "$log"; then
     echo "failed: nvcc or ptxas warns, above"
     exit 1
 fi
 python3 "$here/resources.py" "$log"
 
-program=$(find "$build" -name protalbert_bench_cuda -type f)
+program=$build/with_cuda/protalbert_bench
 tiny=(kernels --hidden 64 --intermediate 128 --heads 2 --embedding 16 --layers 1 --tokens 64 --length 32 --seconds 0.01)
 if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then
     echo "there is a GPU here: tests/gpu.sh does the rest"

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Packs the programs with all that they need, for a machine with a GPU that has neither MPI nor HDF5, Kokkos or oneDNN.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+    cat <<'TEXT'
+usage: tests/gpu_bundle.sh [--with-nccl] [--proteins FASTA] OUTPUT.tar.zst
+
+Builds in build/ with CUDA for compute capabilities 8.0 and 9.0 and packs the programs, the tests that a GPU runs,
+their libraries, Open MPI's plugins, 2,000 proteins and a small checkpoint. Afterwards, where the GPU is:
+
+  tar --zstd -xf OUTPUT.tar.zst && cd protalbert-bundle
+  ./gpu_device.sh --stage 1 --results results                # the checks of a first contact
+  ./protalbert_embed --checkpoint MODEL proteins.fasta --output embeddings.h5 --device cuda
+
+That machine must have an x86-64 processor, a driver for CUDA 13, glibc and libstdc++ as new as this machine's, and
+cuBLASLt 13 from CUDA's toolkit or from PyTorch. Programs run there as one process on one GPU.
+
+  --with-nccl       links NCCL, which that machine must then have, too; one GPU needs none
+  --proteins FASTA  takes the 2,000 proteins from this file (default: Debian's mmseqs2-examples)
+TEXT
+}
+
+nccl=OFF proteins='' output=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --with-nccl) nccl=ON ;;
+        --proteins) proteins=$(realpath "${2:?--proteins needs a FASTA}"); shift ;;
+        --help) usage; exit 0 ;;
+        -*) echo "error: gpu_bundle.sh does not know $1" >&2; usage >&2; exit 2 ;;
+        *) output=$(realpath -m "$1") ;;
+    esac
+    shift
+done
+[ -n "$output" ] || { usage >&2; exit 2; }
+for tool in zstd nvcc cmake strip; do
+    command -v "$tool" >/dev/null || { echo "error: $tool is not in PATH" >&2; exit 2; }
+done
+
+say() { printf '[bundle] %s\n' "$*"; }
+build=build
+programs=(protalbert_prepare protalbert_pretrain protalbert_embed protalbert_bench test_kernels_gpu test_cuda_parity
+    probe_products)
+
+say "1/4 building for compute capabilities 8.0 and 9.0 in $build/with_cuda/"
+jobscripts/setup.sh --tests
+log=$build/with_cuda.log
+cmake -S . -B "$build" -DPROTALBERT_NCCL="$nccl" >"$log" && cmake --build "$build" --parallel "$(nproc)" --target with_cuda >>"$log" 2>&1 ||
+    { tail -n 40 "$log" >&2; echo "error: the build failed; its whole log is $log" >&2; exit 1; }
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bundle=$work/protalbert-bundle
+mkdir -p "$bundle"/{bin,lib,data,openmpi/share}
+
+say "2/4 programs and libraries"
+for name in "${programs[@]}"; do strip -o "$bundle/bin/$name" "$build/with_cuda/$name"; done
+# Open MPI knows where its own files are.
+plugins=$(ompi_info --path pkglibdir --parsable | cut -d: -f3)
+messages=$(ompi_info --path pkgdatadir --parsable | cut -d: -f3)
+[ -d "$plugins" ] && [ -d "$messages" ] ||
+    { echo "error: Open MPI's plugins were not found in $plugins; a bundle takes an Open MPI 4" >&2; exit 1; }
+kept=$bundle/openmpi/lib/$(basename "$plugins")
+mkdir -p "$kept"
+cp "$plugins"/*.so "$kept"
+cp -rL "$messages" "$bundle/openmpi/share/openmpi"
+# The C and C++ runtimes are the machine's own, which are newer or the programs do not start; its driver and cuBLASLt
+# (half a gigabyte) belong together, as do NCCL and its network.
+left_out='ld-linux-x86-64|libc|libm|libpthread|libdl|librt|libresolv|libstdc\+\+|libgcc_s|libcuda|libcublasLt|libcublas|libnccl'
+needed() { ldd "$@" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u; }
+needed "$bundle"/bin/* "$kept"/*.so | grep -Ev "/($left_out)\.so" |
+    xargs -I{} cp -L {} "$bundle/lib"
+strip --strip-unneeded "$bundle"/lib/*.so* "$kept"/*.so
+needed "$bundle"/bin/* | sed 's|.*/||' | grep -E '^(libcublasLt|libnccl)\.so' >"$bundle/lib/of_the_machine.txt"
+
+say "3/4 proteins and a small checkpoint"
+source jobscripts/local.sh
+if [ -z "$proteins" ]; then
+    example_proteins
+    proteins=$examples/DB.fasta.gz
+fi
+zcat -f "$proteins" | awk '/^>/ { if (++count > 2000) exit } { print }' >"$bundle/data/proteins.fasta"
+cp tests/gpu_device.sh tests/gpu/launch.sh "$bundle"
+for name in "${programs[@]}"; do ln -s launch.sh "$bundle/$name"; done
+cp -r input "$bundle/input"
+mkdir -p "$bundle/gpu" "$bundle/parity"
+cp tests/gpu/*.py "$bundle/gpu"
+cp tests/parity/common.py tests/parity/compare_embedding.py "$bundle/parity"
+# cuBLASLt is in this machine's toolkit: the programs start here as they will there.
+(cd "$work" && run() { "$bundle/$1" "${@:2}" >>"$work/log" 2>&1 || { cat "$work/log" >&2; return 1; }; }
+ run protalbert_prepare "$bundle/data/proteins.fasta" --output corpus.h5 --holdout 0.1 --invalid unknown
+ run protalbert_pretrain "$bundle/input/demo.toml" --device cpu --set train.steps=2 --set train.warmup=1 \
+     --set data.corpus=corpus.h5 --set data.validation=corpus.validation.h5 --set checkpoint.directory=checkpoint
+ cp checkpoint/step_00000002.h5 "$bundle/data/checkpoint.h5")
+git describe --always --dirty >"$bundle/VERSION" 2>/dev/null || echo unknown >"$bundle/VERSION"
+
+say "4/4 packing"
+mkdir -p "$(dirname "$output")"
+tar -C "$work" -cf - protalbert-bundle | zstd -q -19 --long=27 -T0 -f -o "$output.part"
+mv "$output.part" "$output"
+size=$(stat -c %s "$output")
+say "$output: $((size / 1000000)) MB"
+# What still travels easily; a larger one has caught a library that belongs to the machine.
+[ "$size" -le 40000000 ] || { echo "error: the bundle is larger than 40 MB" >&2; exit 1; }

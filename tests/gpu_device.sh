@@ -1,0 +1,217 @@
+#!/usr/bin/env bash
+# What only a GPU can show, in minutes and without a compiler: from an unpacked bundle (tests/gpu_bundle.sh), or from a
+# build folder. Nothing is fatal: each step has its time limit, and its result is written as soon as it is there.
+set -uo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: gpu_device.sh [--stage 1|2] [--results FOLDER] [--programs FOLDER] [--seconds N] [--only REGEX] [--help]
+
+  --stage 1   kernels, training beside the CPU, speed of everything, PyTorch and transformers beside it: 6 minutes
+  --stage 2   compute-sanitizer's memcheck and racecheck, ncu on attention and layer norm: 5 minutes
+  --results   where results.jsonl (a line each), log.txt, clocks.csv and table.md go (default: results)
+  --programs  the folder with the programs (default: beside this script)
+  --seconds   time for all steps together (default: 360 or 300); what does not fit is left out, and said
+  --only      only steps whose name matches
+
+Exit code: 0 when every step passed, was skipped for want of a GPU or of another tool, or was left out; 1 otherwise.
+TEXT
+}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+stage=1 results=results programs=$here budget='' only=.
+while [ $# -gt 0 ]; do
+    case $1 in
+        --stage | --results | --programs | --seconds | --only)
+            [ $# -gt 1 ] || { echo "error: $1 needs a value" >&2; exit 2; } ;;&
+        --stage) stage=$2; shift ;;
+        --results) results=$2; shift ;;
+        --programs) programs=$(realpath "$2"); shift ;;
+        --seconds) budget=$2; shift ;;
+        --only) only=$2; shift ;;
+        --help) usage; exit 0 ;;
+        *) echo "error: gpu_device.sh does not know $1" >&2; usage >&2; exit 2 ;;
+    esac
+    shift
+done
+[[ $stage =~ ^[12]$ ]] || { echo "error: --stage is 1 or 2" >&2; exit 2; }
+: "${budget:=$((stage == 1 ? 360 : 300))}"
+[[ $budget =~ ^[1-9][0-9]*$ ]] || { echo "error: --seconds $budget is no number of seconds" >&2; exit 2; }
+mkdir -p "$results" && results=$(realpath "$results") || exit 2
+[ ! -e "$results/results.jsonl" ] || { echo "error: $results holds results already; name another folder" >&2; exit 2; }
+work=$(mktemp -d)
+began=$(date +%s.%N)
+sampler=''
+trap '[ -z "$sampler" ] || kill "$sampler" 2>/dev/null; rm -rf "$work"' EXIT
+
+# In a build folder tests have a folder of their own; decks, proteins and scripts lie where the repository has them.
+tests=$programs
+[ ! -d "$programs/tests" ] || tests=$programs/tests
+scripts=$here/gpu parity=$here/parity input=$here/input
+[ -d "$input" ] || input=$here/../input
+data=$here/data
+
+seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN { printf "%.2f", b - a }'; }
+left() { awk -v a="$began" -v b="$(date +%s.%N)" -v n="$budget" 'BEGIN { printf "%d", n - (b - a) }'; }
+
+# step NAME SECONDS COMMAND...: JSON lines that the command prints, and the file $work/NAME.json, become results.
+step() {
+    local name=$1 limit=$2 log=$work/$1.log code=0 start status rest
+    shift 2
+    [[ $name =~ $only ]] || return 0
+    rest=$(left)
+    if [ "$rest" -lt 5 ]; then
+        printf '{"step": "%s", "status": "left out"}\n' "$name" >>"$results/results.jsonl"
+        printf '%-34s left out, the time is over\n' "$name"
+        return 0
+    fi
+    start=$(date +%s.%N)
+    timeout -k 5 "$((limit < rest ? limit : rest))" "$@" >"$log" 2>&1 </dev/null || code=$?
+    case $code in
+        0) status=passed ;;
+        77) status=skipped ;;
+        124 | 137) status='timed out' ;;
+        *) status=FAILED ;;
+    esac
+    if [ "$code" != 0 ] && grep -q 'no usable GPU' "$log"; then status='no GPU'; fi
+    {
+        printf '{"step": "%s", "status": "%s", "code": %d, "seconds": %s}\n' "$name" "$status" "$code" "$(seconds_since "$start")"
+        if [ -s "$work/$name.json" ]; then printf '{"step": "%s", "report": %s}\n' "$name" "$(tr -d '\n' <"$work/$name.json")"; fi
+        grep -a '^{.*}$' "$log" | while IFS= read -r line; do printf '{"step": "%s", "result": %s}\n' "$name" "$line"; done
+    } >"$work/$name.lines"
+    cat "$work/$name.lines" >>"$results/results.jsonl"
+    { printf '\n===== %s: %s (code %d)\n+ %s\n' "$name" "$status" "$code" "$*"; cat "$log"; } >"$work/$name.all"
+    cat "$work/$name.all" >>"$results/log.txt"
+    printf '%-34s %-9s %6.1f s   [%s s in all]\n' "$name" "$status" "$(seconds_since "$start")" "$(seconds_since "$began")"
+    if [ "$status" = FAILED ] || [ "$status" = 'timed out' ]; then tail -n 15 "$log" | sed 's/^/    | /'; fi
+}
+
+# bench NAME SECONDS ARGUMENT...: a step of protalbert_bench in bfloat16 on the GPU, with its report.
+bench() {
+    local name=$1 limit=$2
+    shift 2
+    step "$name" "$limit" "$programs/protalbert_bench" --json "$work/$name.json" "$@" --device cuda --precision bfloat16
+}
+
+machine() {
+    nvidia-smi -L
+    nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total,power.limit,clocks.max.sm,clocks.max.mem,temperature.gpu \
+        --format=csv
+    grep -m 1 'model name' /proc/cpuinfo
+    nproc
+    [ ! -f "$here/VERSION" ] || cat "$here/VERSION"
+    command -v nvcc compute-sanitizer ncu python3 || true
+}
+
+# Real programs one after the other, as a user calls them: programs DEVICE PRECISION.
+programs() {
+    local place=$work/programs-$1
+    mkdir -p "$place" && cd "$place" || return 1
+    set -e
+    "$programs/protalbert_prepare" "$data/proteins.fasta" --output corpus.h5 --holdout 0.1 --invalid unknown
+    local settings=(--set data.corpus=corpus.h5 --set data.validation=corpus.validation.h5 --set checkpoint.directory=run
+        --set run.validate_every=0 --set "train.precision=$2" --device "$1")
+    "$programs/protalbert_pretrain" "$input/demo.toml" "${settings[@]}" --set train.steps=20 --set train.warmup=2
+    "$programs/protalbert_pretrain" "$input/demo.toml" "${settings[@]}" --set train.steps=24 --set train.warmup=2
+    "$programs/protalbert_embed" --checkpoint run "$data/proteins.fasta" --output embeddings.h5 --invalid unknown \
+        --too-long skip --precision "$2" --device "$1"
+    # Weights that both devices have, for the comparison.
+    "$programs/protalbert_embed" --checkpoint "$data/checkpoint.h5" "$data/proteins.fasta" --output same_weights.h5 \
+        --invalid unknown --too-long skip --residues float32 --device "$1"
+}
+
+tests_of() { # tests_of PRECISION SHIFT: all kernel tests
+    local filter='*'
+    # Attention copies rows 16 bytes at a time and says so in its contract.
+    [ "$2" = 0 ] || filter='-Attention.*'
+    PROTALBERT_TEST_DEVICE=cuda PROTALBERT_TEST_PRECISION=$1 PROTALBERT_TEST_SHIFT=$2 "$tests/test_kernels_gpu" \
+        --gtest_brief=1 --gtest_filter="$filter"
+}
+
+# PyTorch's processes find their own libraries.
+python_step() {
+    local name=$1 limit=$2
+    shift 2
+    step "$name" "$limit" python3 "$@"
+}
+
+export -f programs tests_of machine
+export programs tests work data input here
+
+stage_1() {
+    step machine 20 bash -c machine
+    step smoke 30 "$programs/protalbert_bench" kernels --hidden 64 --intermediate 128 --heads 2 --embedding 16 --layers 1 \
+        --tokens 64 --length 32 --seconds 0.01 --device cuda --precision bfloat16
+    # Side by side: most of their time is the reference's, on the CPU.
+    local running=()
+    step kernels-float32 100 bash -c 'tests_of float32 0' & running+=($!)
+    step kernels-bfloat16 100 bash -c 'tests_of bfloat16 0' & running+=($!)
+    step kernels-shifted 100 bash -c 'tests_of bfloat16 1' & running+=($!)
+    step parity 60 env PROTALBERT_TEST_STEPS=20 "$tests/test_cuda_parity" --gtest_brief=1 \
+        --gtest_filter=-CudaMemory.OneBlockHoldsARun & running+=($!)
+    step programs-cpu 60 bash -c 'programs cpu float32' & running+=($!)
+    wait "${running[@]}"
+    # Alone on the GPU: it compares free memory.
+    step memory 30 "$tests/test_cuda_parity" --gtest_brief=1 --gtest_filter=CudaMemory.OneBlockHoldsARun
+    bench kernels-512 40 kernels --tokens 8192 --length 512 --seconds 0.1
+    bench train-512 60 train --fasta "$data/proteins.fasta" --length 512 --batch 256 --batch-tokens 8192 --steps 3 --breakdown
+    bench kernels-2048 40 kernels --tokens 8192 --length 2048 --seconds 0.1
+    bench train-2048 60 train --fasta "$data/proteins.fasta" --length 2048 --batch 128 --batch-tokens 8192 --steps 3 --breakdown
+    for section in a b c d; do step "probe-$section" 30 "$tests/probe_products" "$section"; done
+    for residues in none float16 float32; do
+        bench "embed-$residues" 40 embed --fasta "$data/proteins.fasta" --proteins 2000 --longest 2046 \
+            --batch-tokens 32768 --residues "$residues" --without-product
+    done
+    step programs-cuda 40 bash -c 'programs cuda bfloat16'
+    python_step programs-compared 20 "$scripts/compare_devices.py" "$work/programs-cpu/same_weights.h5" \
+        "$work/programs-cuda/same_weights.h5"
+    python_step pytorch 50 "$scripts/pytorch_speed.py"
+    python_step transformers 60 "$parity/compare_embedding.py" --bench "$programs/protalbert_bench" \
+        --fasta "$data/proteins.fasta" --proteins 500 --rounds 1 --device cuda
+}
+
+stage_2() {
+    local tiny=(kernels --hidden 128 --intermediate 256 --heads 2 --embedding 64 --layers 1 --tokens 199 --length 70
+        --seconds 0.001 --device cuda --precision bfloat16)
+    step machine 20 bash -c machine
+    if command -v compute-sanitizer >/dev/null; then
+        # Our own kernels alone: checking cuBLAS' takes minutes, and tells nothing about ours.
+        local ours=(--kernel-name kernel_substring=protalbert --error-exitcode 9)
+        for tool in memcheck racecheck; do
+            step "$tool-every-operation" 60 compute-sanitizer --tool "$tool" "${ours[@]}" "$programs/protalbert_bench" "${tiny[@]}"
+            step "$tool-attention" 50 env PROTALBERT_TEST_DEVICE=cuda PROTALBERT_TEST_PRECISION=bfloat16 \
+                compute-sanitizer --tool "$tool" "${ours[@]}" "$tests/test_kernels_gpu" --gtest_filter='Attention.Forward:Attention.Backward'
+            step "$tool-rows" 50 env PROTALBERT_TEST_DEVICE=cuda PROTALBERT_TEST_PRECISION=bfloat16 \
+                compute-sanitizer --tool "$tool" "${ours[@]}" "$tests/test_kernels_gpu" \
+                --gtest_filter='LayerNorm.Forward:LayerNorm.Backward:Embedding.*:Classify.LossAndGradient:Elements.Gelu*:Products.Backward*'
+        done
+    else
+        step sanitizer 5 bash -c 'echo "compute-sanitizer is not in PATH"; exit 77'
+    fi
+    if command -v ncu >/dev/null; then
+        for kernel in attention_forward_kernel attention_backward_kv_kernel attention_backward_q_kernel \
+            layer_norm_backward_kernel residual_layer_norm_kernel gelu_backward_kernel; do
+            # The first launch of each only: a counter's pass runs the kernel again.
+            step "ncu-$kernel" 40 ncu --clock-control none --kernel-name "regex:$kernel" --launch-count 1 \
+                --section SpeedOfLight --section Occupancy --section LaunchStats --section WarpStateStats \
+                --section MemoryWorkloadAnalysis --section SchedulerStats \
+                "$programs/protalbert_bench" kernels --tokens 8192 --length 512 --seconds 0.001 --device cuda --precision bfloat16
+        done
+    else
+        step ncu 5 bash -c 'echo "ncu is not in PATH"; exit 77'
+    fi
+}
+
+if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then
+    nvidia-smi --query-gpu=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,memory.used --format=csv -lms 500 \
+        >"$results/clocks.csv" 2>/dev/null &
+    sampler=$!
+fi
+"stage_$stage"
+
+if command -v python3 >/dev/null; then
+    python3 "$scripts/table.py" "$results/results.jsonl" | tee "$results/table.md"
+else
+    echo "there is no python3 here: the results stay in $results/results.jsonl without a table"
+fi
+! grep -qE '"status": "(FAILED|timed out)"' "$results/results.jsonl"
