@@ -18,9 +18,12 @@
 namespace protalbert::cuda {
 
 /// Memory that an operation works in, of a fixed size: whatever its input, an operation cuts its work to fit.
-/// Enough for a slice of 2048 rows of ProtAlbert's feed-forward layer in bfloat16, which still fills an H200, and for
-/// the partial sums of every reduction.
 constexpr std::size_t scratch_bytes = std::size_t{64} << 20;
+
+/// What linear_backward_data_gelu takes of it for a slice of rows: 2048 rows of ProtAlbert's feed-forward layer in
+/// bfloat16, which still fill an H200. tests/gpu/probe_products.cpp measures other sizes.
+constexpr std::size_t gelu_slice_bytes = scratch_bytes;
+static_assert(gelu_slice_bytes <= scratch_bytes);
 
 class CudaBackend final : public Backend {
   public:
@@ -127,6 +130,9 @@ class CudaBackend final : public Backend {
     void adamw(float* parameters, void* copies, float* m, float* v, float* gradients,
                const std::vector<Variable>& variables, const OptimizerStep& step, Stream stream) override;
 
+    /// out [N] = sums over t of x [T, N], or += when `accumulate`, in a fixed order.
+    void column_sums(float* out, Activations x, bool accumulate, std::int64_t T, std::int64_t N, Stream stream);
+
   private:
     /// The scratch memory as elements of T.
     template <class T>
@@ -140,8 +146,6 @@ class CudaBackend final : public Backend {
     /// body(Element{}) with the type of an activation: float or __nv_bfloat16.
     template <class Body>
     void with_element(const Body& body) const;
-    /// out [N] = sums over t of x [T, N], or += when `accumulate`, in a fixed order.
-    void column_sums(float* out, Activations x, bool accumulate, std::int64_t T, std::int64_t N, Stream stream);
     /// out = gelu(pre), n elements; in place allowed.
     void gelu(Activations out, Activations pre, Gelu form, std::int64_t n, Stream stream);
     void optimize(float* parameters, void* copies, float* m, float* v, float* gradients,

@@ -126,7 +126,7 @@ void CudaBackend::linear_backward_data_gelu(Activations dpre, Activations dy, We
     if (T == 0 || K == 0) return;
     // A slice of rows at a time: its product stays in the second-level cache until the derivative is multiplied in, and
     // dpre may be pre. cuBLASLt's own epilogue promises nothing for that case.
-    const std::int64_t slice = scratch_elements<std::byte>() / (K * element_bytes());
+    const std::int64_t slice = static_cast<std::int64_t>(gelu_slice_bytes) / (K * element_bytes());
     PROTALBERT_CHECK(slice > 0, "a row fits the scratch memory");
     const Activations product = {scratch<std::byte>(), element_bytes()};
     const std::int64_t slices = divide_up(T, slice);
