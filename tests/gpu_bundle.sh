@@ -49,9 +49,9 @@ log=$build/with_cuda.log
 cmake -S . -B "$build" -DPROTALBERT_NCCL="$nccl" >"$log" && cmake --build "$build" --parallel "$(nproc)" --target with_cuda >>"$log" 2>&1 ||
     { tail -n 40 "$log" >&2; echo "error: the build failed; its whole log is $log" >&2; exit 1; }
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-bundle=$work/protalbert-bundle
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+bundle=$place/protalbert-bundle
 mkdir -p "$bundle"/{bin,lib,data,openmpi/share}
 
 say "2/4 programs and libraries"
@@ -75,12 +75,10 @@ strip --strip-unneeded "$bundle"/lib/*.so* "$kept"/*.so
 needed "$bundle"/bin/* | sed 's|.*/||' | grep -E '^(libcublasLt|libnccl)\.so' >"$bundle/lib/of_the_machine.txt"
 
 say "3/4 proteins and a small checkpoint"
-source jobscripts/local.sh
 if [ -z "$proteins" ]; then
-    example_proteins
-    proteins=$examples/DB.fasta.gz
+    proteins=$(source jobscripts/local.sh && example_proteins && echo "$examples/DB.fasta.gz")
 fi
-zcat -f "$proteins" | awk '/^>/ { if (++count > 2000) exit } { print }' >"$bundle/data/proteins.fasta"
+zcat -f "$proteins" | awk '/^>/ { ++count } count <= 2000' >"$bundle/data/proteins.fasta"
 cp tests/gpu_device.sh tests/gpu/launch.sh "$bundle"
 for name in "${programs[@]}"; do ln -s launch.sh "$bundle/$name"; done
 cp -r input "$bundle/input"
@@ -88,7 +86,7 @@ mkdir -p "$bundle/gpu" "$bundle/parity"
 cp tests/gpu/*.py "$bundle/gpu"
 cp tests/parity/common.py tests/parity/compare_embedding.py "$bundle/parity"
 # cuBLASLt is in this machine's toolkit: the programs start here as they will there.
-(cd "$work" && run() { "$bundle/$1" "${@:2}" >>"$work/log" 2>&1 || { cat "$work/log" >&2; return 1; }; }
+(cd "$place" && run() { "$bundle/$1" "${@:2}" >>"$place/log" 2>&1 || { cat "$place/log" >&2; return 1; }; }
  run protalbert_prepare "$bundle/data/proteins.fasta" --output corpus.h5 --holdout 0.1 --invalid unknown
  run protalbert_pretrain "$bundle/input/demo.toml" --device cpu --set train.steps=2 --set train.warmup=1 \
      --set data.corpus=corpus.h5 --set data.validation=corpus.validation.h5 --set checkpoint.directory=checkpoint
@@ -97,7 +95,7 @@ git describe --always --dirty >"$bundle/VERSION" 2>/dev/null || echo unknown >"$
 
 say "4/4 packing"
 mkdir -p "$(dirname "$output")"
-tar -C "$work" -cf - protalbert-bundle | zstd -q -19 --long=27 -T0 -f -o "$output.part"
+tar -C "$place" -cf - protalbert-bundle | zstd -q -19 --long=27 -T0 -f -o "$output.part"
 mv "$output.part" "$output"
 size=$(stat -c %s "$output")
 say "$output: $((size / 1000000)) MB"

@@ -8,12 +8,9 @@ import json
 import statistics
 import sys
 
-try:
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-except ImportError as missing:
-    print(f"skipped: {missing}")
-    sys.exit(77)
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
 if not torch.cuda.is_available():
     print("skipped: no usable GPU for PyTorch")
     sys.exit(77)
