@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 
 #include "base/log.hpp"
 #include "base/random.hpp"
@@ -34,6 +35,17 @@ struct Operation {
     std::string name;
     double flops, bytes;
     std::function<void()> run;
+    std::string note;  ///< what a reader of its figures must know
+};
+
+/// What the device does at most, measured: bytes copied a second, read and written, and FLOP/s of a product.
+struct Limits {
+    double copy, product;
+
+    /// Seconds that an operation takes at least.
+    double floor(const Operation& operation) const {
+        return std::max(operation.bytes / copy, operation.flops / product);
+    }
 };
 
 /// Arrays of one size of problem on the device. All hold small random numbers where an operation reads them.
@@ -42,6 +54,7 @@ class Problem {
     Problem(Backend& backend, const ModelConfig& config, std::int64_t tokens, std::int64_t length)
         : backend_(backend),
           T(tokens),
+          deep_T(config.blocks() * tokens),
           S((tokens + length - 1) / length),
           M(std::max<std::int64_t>(1, tokens * 15 / 100)),
           H(config.hidden),
@@ -69,7 +82,7 @@ class Problem {
         position = numbers(P * E);
         segment = numbers(2 * E);
         vector = numbers(std::max({3 * H, F, E, V}));
-        vector_gradient = numbers(std::max({2 * H, F, E}));
+        vector_gradient = numbers(std::max({3 * H, F, E}));
         row_mean = numbers(T);
         row_rstd = numbers(T);
         logsumexp = numbers(A * T);
@@ -89,9 +102,26 @@ class Problem {
         squares = numbers(F * H);
         sums = static_cast<LossSums*>(memory(sizeof(LossSums)));
         norm = static_cast<double*>(memory(sizeof(double)));
+        make_deep();
     }
 
   private:
+    /// The activations of all iterations, whose weight gradients training computes at once; on a GPU that has room for
+    /// them and the arrays that its limits are measured with.
+    void make_deep() {
+        const std::optional<MemorySize> size = backend_.memory();
+        const std::int64_t most = std::max(F, 3 * H), bytes = deep_T * (most + H) * backend_.element_bytes();
+        if (!size || static_cast<std::size_t>(bytes) + (std::size_t{3} << 30) > size->free) return;
+        const auto repeated = [&](Activations of, std::int64_t columns) {
+            const auto once = static_cast<std::size_t>(T * columns * of.element_bytes);
+            std::byte* const place = static_cast<std::byte*>(memory(once * static_cast<std::size_t>(deep_T / T)));
+            for (std::int64_t i = 0; i < deep_T / T; ++i)
+                backend_.copy(place + static_cast<std::size_t>(i) * once, of.data, once, default_stream);
+            return Activations{place, of.element_bytes};
+        };
+        deep_hidden = repeated(hidden, H);
+        deep_wide = repeated(wide, most);
+    }
     void* memory(std::size_t bytes) { return memories_.emplace_back(backend_, bytes).data(); }
     template <class T>
     T* upload(const std::vector<T>& values) {
@@ -127,7 +157,7 @@ class Problem {
     std::vector<std::int64_t> offsets_;
 
   public:
-    const std::int64_t T, S, M, H, F, A, D, E, V, P;
+    const std::int64_t T, deep_T, S, M, H, F, A, D, E, V, P;
     const std::vector<Variable> variables{{0, F* H, true}};
     PackedSequences sequences;
     EmbeddingIds ids{};
@@ -136,6 +166,7 @@ class Problem {
     float *word, *position, *segment, *vector, *vector_gradient, *row_mean, *row_rstd, *logsumexp, *vectors, *masters,
         *gradient, *moments, *squares;
     Activations decoder, bias, small, small_too, hidden, hidden_too, wide, wide_too, weight;
+    Activations deep_hidden, deep_wide;  ///< [deep_T, H] and [deep_T, max(F, 3H)], or null
     LossSums* sums = nullptr;
     double* norm = nullptr;
 };
@@ -145,7 +176,7 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
     const double element = static_cast<double>(b.element_bytes());
     std::vector<Operation> list;
     const auto add = [&](std::string name, double flops, double elements, std::function<void()> run) {
-        list.push_back({std::move(name), flops, elements * element, std::move(run)});
+        list.push_back({std::move(name), flops, elements * element, std::move(run), {}});
     };
     const auto product = [](std::int64_t m, std::int64_t n, std::int64_t k) {
         return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
@@ -172,25 +203,50 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
         [=, &b, &p] { b.linear(p.wide, p.hidden, p.weight, p.bias, T, 3 * H, H, default_stream); });
     add("linear, attention output", product(T, H, H), sum(2 * T * H, H * H),
         [=, &b, &p] { b.linear(p.hidden_too, p.hidden, p.weight, p.bias, T, H, H, default_stream); });
-    add("linear_gelu", product(T, F, H), sum(T * H, F * H, 2 * T * F),
+    add("linear_gelu, feed-forward input", product(T, F, H), sum(T * H, F * H, 2 * T * F),
         [=, &b, &p] { b.linear_gelu(p.wide, p.wide_too, p.hidden, p.weight, p.bias, form, T, F, H, default_stream); });
     add("linear, feed-forward output", product(T, H, F), sum(T * F, F * H, T * H),
         [=, &b, &p] { b.linear(p.hidden_too, p.wide, p.weight, p.bias, T, H, F, default_stream); });
-    add("linear_backward_data", product(T, H, F), sum(T * F, F * H, 2 * T * H),
+    // With the residuals that training adds.
+    add("linear_backward_data, QKV", product(T, H, 3 * H), sum(3 * T * H, 3 * H * H, 2 * T * H),
+        [=, &b, &p] { b.linear_backward_data(p.hidden_too, p.wide, p.weight, p.hidden, T, 3 * H, H, default_stream); });
+    add("linear_backward_data, attention output", product(T, H, H), sum(2 * T * H, H * H),
+        [=, &b, &p] { b.linear_backward_data(p.hidden_too, p.hidden, p.weight, {}, T, H, H, default_stream); });
+    add("linear_backward_data, feed-forward input", product(T, H, F), sum(T * F, F * H, 2 * T * H),
         [=, &b, &p] { b.linear_backward_data(p.hidden_too, p.wide, p.weight, p.hidden, T, F, H, default_stream); });
-    add("linear_backward_data_gelu", product(T, H, F), sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
+    add("linear_backward_data_gelu, feed-forward output", product(T, H, F), sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
         b.linear_backward_data_gelu(p.wide, p.hidden, p.weight, p.wide_too, form, T, H, F, default_stream);
     });
-    add("linear_backward_weight", product(T, H, F), sum(T * F, T * H, 2 * F * H), [=, &b, &p] {
-        b.linear_backward_weight(p.gradient, p.vector_gradient, p.wide, p.hidden, true, T, F, H, default_stream);
-    });
+    // Of all four weights: dy [rows, N], x [rows, K]. The gradient is float32, read and written.
+    const auto weight_gradients = [&](const std::string& suffix, std::int64_t rows, Activations narrow,
+                                      Activations wide) {
+        struct WeightOf {
+            const char* name;
+            Activations dy, x;
+            std::int64_t N, K;
+        };
+        for (const WeightOf& of :
+             {WeightOf{"QKV", wide, narrow, 3 * H, H}, WeightOf{"attention output", narrow, narrow, H, H},
+              WeightOf{"feed-forward input", wide, narrow, F, H}, WeightOf{"feed-forward output", narrow, wide, H, F}})
+            list.push_back({fmt::format("linear_backward_weight, {}{}", of.name, suffix),
+                            product(rows, of.N, of.K),
+                            sum(rows * of.N, rows * of.K) * element + sum(2 * of.N * of.K) * sizeof(float),
+                            [=, &b, &p] {
+                                b.linear_backward_weight(p.gradient, p.vector_gradient, of.dy, of.x, true, rows, of.N,
+                                                         of.K, default_stream);
+                            },
+                            {}});
+    };
+    weight_gradients("", T, p.hidden, p.wide);
+    if (p.deep_wide) weight_gradients(fmt::format(", {} T", p.deep_T / T), p.deep_T, p.deep_hidden, p.deep_wide);
     add("attention_forward", 4 * pairs * static_cast<double>(H), sum(4 * T * H),
         [=, &b, &p] { b.attention_forward(p.hidden, p.logsumexp, p.wide, p.sequences, p.A, p.D, default_stream); });
-    // Twice the forward's FLOP count; recomputing the scores is not counted.
+    list.back().note = "model's FLOP: tiles that are not full do more";
     add("attention_backward", 8 * pairs * static_cast<double>(H), sum(8 * T * H), [=, &b, &p] {
         b.attention_backward(p.wide_too, p.hidden_too, p.hidden, p.wide, p.logsumexp, p.sequences, p.A, p.D,
                              default_stream);
     });
+    list.back().note = "model's FLOP, twice the forward's: computing the scores anew is not counted";
     add("residual_layer_norm", 0, sum(4 * T * H), [=, &b, &p] {
         b.residual_layer_norm(p.wide, p.row_mean, p.row_rstd, p.hidden_too, p.hidden, p.vector, p.vector, 1e-12, T, H,
                               default_stream);
@@ -213,16 +269,19 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
     });
     add("extract_residues, float32", 0, sum(2 * T * H),
         [=, &b, &p] { b.extract_residues(p.vectors, OutputType::float32, p.hidden, p.sequences, H, default_stream); });
-    list.push_back({"extract_residues, float16", 0, static_cast<double>(T * H) * (element + 2), [=, &b, &p] {
-                        b.extract_residues(p.vectors, OutputType::float16, p.hidden, p.sequences, H, default_stream);
-                    }});
+    list.push_back(
+        {"extract_residues, float16",
+         0,
+         static_cast<double>(T * H) * (element + 2),
+         [=, &b, &p] { b.extract_residues(p.vectors, OutputType::float16, p.hidden, p.sequences, H, default_stream); },
+         {}});
     add("mean_residues", 0, sum(T * H),
         [=, &b, &p] { b.mean_residues(p.vectors, p.hidden, p.sequences, H, default_stream); });
     add("first_rows", 0, sum(2 * S * H),
         [=, &b, &p] { b.first_rows(p.vectors, p.hidden, p.sequences, H, default_stream); });
     // Optimisers work on float32 whatever the precision of activations.
     const auto optimizer = [&](const std::string& name, double arrays, std::function<void()> run) {
-        list.push_back({name, 0, static_cast<double>(F * H) * arrays * sizeof(float), std::move(run)});
+        list.push_back({name, 0, static_cast<double>(F * H) * arrays * sizeof(float), std::move(run), {}});
     };
     optimizer("sum_of_squares", 1, [=, &b, &p] { b.sum_of_squares(p.norm, p.gradient, F * H, default_stream); });
     OptimizerStep step;
@@ -235,79 +294,102 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
     return list;
 }
 
+/// Times operations by the device's clock.
+class Stopwatch {
+  public:
+    struct Time {
+        double seconds;  ///< median
+        std::size_t runs;
+    };
+
+    explicit Stopwatch(Backend& backend) : backend_(backend), begin_(backend), end_(backend) {}
+
+    Time time(const std::function<void()>& run, double least_seconds) {
+        run();  // compiles code and touches memory
+        std::vector<double> times;
+        double all = 0;
+        // Three runs make a median; 1000 are enough for the smallest.
+        while (times.size() < 3 || (all < least_seconds && times.size() < 1000)) {
+            backend_.record(begin_.get(), default_stream);
+            run();
+            backend_.record(end_.get(), default_stream);
+            backend_.wait_for(end_.get());
+            times.push_back(backend_.seconds_between(begin_.get(), end_.get()));
+            all += times.back();
+        }
+        return {median(times), times.size()};
+    }
+
+  private:
+    Backend& backend_;
+    const OwnEvent begin_, end_;
+};
+
+/// A GPU's limits: a long copy, and a square product that fills it.
+Limits measure_limits(Backend& backend, const Problem& problem, Stopwatch& stopwatch, double seconds) {
+    constexpr std::size_t bytes = std::size_t{1} << 28;
+    constexpr std::int64_t side = 8192;
+    const std::int64_t element = backend.element_bytes();
+    const DeviceMemory from(backend, bytes), to(backend, bytes);
+    DeviceMemory left(backend, static_cast<std::size_t>(side * side * element)), right(backend, left.bytes()),
+        result(backend, left.bytes());
+    const auto as_tensor = [&](const DeviceMemory& memory) { return Activations{memory.data(), element}; };
+    // Random numbers: a product of zeros draws less power and runs faster.
+    for (DeviceMemory* memory : {&left, &right})
+        for (std::int64_t row = 0; row < side; ++row)
+            backend.copy(memory->data() + row * side * element, problem.weight.data,
+                         static_cast<std::size_t>(std::min(side, problem.F * problem.H) * element), default_stream);
+    const auto copy = [&] { backend.copy(to.data(), from.data(), bytes, default_stream); };
+    const auto product = [&] {
+        backend.linear(as_tensor(result), as_tensor(left), as_tensor(right), {}, side, side, side, default_stream);
+    };
+    const Limits limits{2.0 * static_cast<double>(bytes) / stopwatch.time(copy, seconds).seconds,
+                        2.0 * static_cast<double>(side) * side * side / stopwatch.time(product, seconds).seconds};
+    log_information(fmt::format("limits measured here: copy {:.0f} GB/s, product [{} x {}] x [{} x {}] {:.0f} GFLOP/s",
+                                1e-9 * limits.copy, side, side, side, side, 1e-9 * limits.product));
+    return limits;
+}
+
 void run(const Options& options, BenchRun& bench) {
     const Vocabulary vocabulary = default_vocabulary();
     const ModelConfig config = bench_model(options.sizes, vocabulary);
     const std::unique_ptr<Backend> backend = make_backend(options.device, bench.communicator);
     log_information(fmt::format("{}, {} tokens in sequences of {}, on {}", describe(config), options.tokens,
                                 options.length, backend->description()));
-    log_information(fmt::format("{:<30}{:>12}{:>12}{:>12}{:>8}", "operation", "ms", "GFLOP/s", "GB/s", "runs"));
     Problem problem(*backend, config, options.tokens, options.length);
-    const OwnEvent begin(*backend), end(*backend);
-    /// Median seconds on the device, of at least three runs.
-    const auto measure = [&](const std::function<void()>& run, double least_seconds, std::size_t* runs) {
-        run();  // compiles code and touches memory
-        std::vector<double> times;
-        double all = 0;
-        // Three runs make a median; 1000 are enough for the smallest.
-        while (times.size() < 3 || (all < least_seconds && times.size() < 1000)) {
-            backend->record(begin.get(), default_stream);
-            run();
-            backend->record(end.get(), default_stream);
-            backend->wait_for(end.get());
-            times.push_back(backend->seconds_between(begin.get(), end.get()));
-            all += times.back();
-        }
-        if (runs != nullptr) *runs = times.size();
-        return median(times);
-    };
-    // A GPU's limits, to compare with: a long copy, and a square product that fills it.
-    double copy_rate = 0, product_rate = 0;
-    if (!backend->host_reaches_memory()) {
-        constexpr std::size_t bytes = std::size_t{1} << 28;
-        constexpr std::int64_t side = 8192;
-        const std::int64_t element = backend->element_bytes();
-        const DeviceMemory from(*backend, bytes), to(*backend, bytes);
-        DeviceMemory left(*backend, static_cast<std::size_t>(side * side * element)), right(*backend, left.bytes()),
-            result(*backend, left.bytes());
-        const auto as_tensor = [&](const DeviceMemory& memory) { return Activations{memory.data(), element}; };
-        // Random numbers: a product of zeros draws less power and runs faster.
-        for (DeviceMemory* memory : {&left, &right})
-            for (std::int64_t row = 0; row < side; ++row)
-                backend->copy(memory->data() + row * side * element, problem.weight.data,
-                              static_cast<std::size_t>(std::min(side, problem.F * problem.H) * element),
-                              default_stream);
-        copy_rate =
-            2.0 * static_cast<double>(bytes) /
-            measure([&] { backend->copy(to.data(), from.data(), bytes, default_stream); }, options.seconds, nullptr);
-        product_rate = 2.0 * static_cast<double>(side) * side * side /
-                       measure(
-                           [&] {
-                               backend->linear(as_tensor(result), as_tensor(left), as_tensor(right), {}, side, side,
-                                               side, default_stream);
-                           },
-                           options.seconds, nullptr);
-        log_information(
-            fmt::format("limits measured here: copy {:.0f} GB/s, product [{} x {}] x [{} x {}] {:.0f} GFLOP/s",
-                        1e-9 * copy_rate, side, side, side, side, 1e-9 * product_rate));
-    }
+    Stopwatch stopwatch(*backend);
     bench.report = nlohmann::json::array();
+    std::optional<Limits> limits;
+    if (!backend->host_reaches_memory()) {
+        limits = measure_limits(*backend, problem, stopwatch, options.seconds);
+        bench.report.push_back({{"operation", "limits"},
+                                {"copy_bytes_per_second", limits->copy},
+                                {"product_flops_per_second", limits->product}});
+    }
+    log_information(fmt::format("{:<48}{:>12}{:>12}{:>12}{:>8}{}", "operation", "ms", "GFLOP/s", "GB/s", "runs",
+                                limits ? fmt::format("{:>12}{:>12}", "floor, ms", "over floor") : std::string()));
     double product = 0, attention_flops = 0, attention_seconds = 0;  // FLOP/s, FLOP and seconds
     for (const Operation& operation : operations(*backend, config, problem)) {
-        std::size_t runs = 0;
-        const double seconds = measure(operation.run, options.seconds, &runs);
+        const auto [seconds, runs] = stopwatch.time(operation.run, options.seconds);
         const double flop_rate = operation.flops / seconds, byte_rate = operation.bytes / seconds;
-        // Of whichever limit it is closer to.
-        const double share = copy_rate > 0 ? std::max(byte_rate / copy_rate, flop_rate / product_rate) : 0;
-        log_information(fmt::format("{:<30}{:>12.4f}{:>12}{:>12.2f}{:>8}{}", operation.name, 1e3 * seconds,
-                                    operation.flops > 0 ? fmt::format("{:.1f}", 1e-9 * flop_rate) : std::string("-"),
-                                    1e-9 * byte_rate, runs,
-                                    copy_rate > 0 ? fmt::format("{:>7.0f} %", 100 * share) : std::string()));
-        bench.report.push_back({{"operation", operation.name},
-                                {"seconds", seconds},
-                                {"flops_per_second", flop_rate},
-                                {"bytes_per_second", byte_rate}});
-        if (copy_rate > 0) bench.report.back()["share_of_limit"] = share;
+        std::string line = fmt::format("{:<48}{:>12.4f}{:>12}{:>12.2f}{:>8}", operation.name, 1e3 * seconds,
+                                       operation.flops > 0 ? fmt::format("{:.1f}", 1e-9 * flop_rate) : std::string("-"),
+                                       1e-9 * byte_rate, runs);
+        nlohmann::json entry = {{"operation", operation.name},   {"seconds", seconds},
+                                {"flops", operation.flops},      {"bytes", operation.bytes},
+                                {"flops_per_second", flop_rate}, {"bytes_per_second", byte_rate}};
+        if (limits) {
+            const double floor = limits->floor(operation);
+            line += fmt::format("{:>12.4f}{:>12.2f}", 1e3 * floor, seconds / floor);
+            entry["floor_seconds"] = floor;
+            entry["over_floor"] = seconds / floor;
+        }
+        if (!operation.note.empty()) {
+            line += "  " + operation.note;
+            entry["note"] = operation.note;
+        }
+        log_information(line);
+        bench.report.push_back(std::move(entry));
         if (operation.name == "linear, feed-forward output") product = flop_rate;
         if (operation.name.starts_with("attention_")) {
             attention_flops += operation.flops;
@@ -315,6 +397,13 @@ void run(const Options& options, BenchRun& bench) {
         }
     }
     log_information("GB/s counts each input read and each output written once; FLOP are the model's.");
+    if (problem.deep_wide)
+        log_information(fmt::format("{} T: the rows of all iterations in one product, as training computes it.",
+                                    problem.deep_T / problem.T));
+    if (limits)
+        log_information(
+            "floor: those bytes at the copy's rate or those FLOP at the product's, whichever takes longer. Arrays that "
+            "stay in a cache can be faster.");
     const double slowness = product * attention_seconds / attention_flops;
     log_information(
         fmt::format("a FLOP of attention, forward and backward, takes {:.2f} times as long as one of the feed-forward "

@@ -1,5 +1,5 @@
-// protalbert_bench train: training steps of the pretraining model (sample, pack, forward, backward, reduction, LAMB) on
-// real or random proteins, with the time of each part.
+// protalbert_bench train: training steps of the pretraining model (forward, backward, reduction, LAMB) on real or
+// random proteins, with the time of each part, and of sampling and packing, which a run does beside them.
 
 #include <fmt/format.h>
 
@@ -168,12 +168,14 @@ void run(const Options& options, BenchRun& bench) {
     };
     const auto run_step = [&](int number, bool exactly, Timings& timings) {
         if (exactly) workspace.exact.swap(exact);
-        communicator.barrier();
-        const auto start = Clock::now();
-        auto since = start;
+        // Not part of the step: a run's loader has the next batch ready when a step ends.
+        auto since = Clock::now();
         const Step step = make_step(options, settings, config, static_cast<std::uint64_t>(number), exactly,
                                     batch_tokens, proteins, vocabulary, communicator);
         const double data = split(since);
+        communicator.barrier();
+        const auto start = Clock::now();
+        since = start;
         const double wait_before = workspace.reduction_wait;
         StepSums sums;
         sums.losses = compute_gradients(state, step.batch, workspace).losses;
@@ -218,10 +220,10 @@ void run(const Options& options, BenchRun& bench) {
     log_information(fmt::format("real tokens/s     {:12.1f}   over all steps; median step {:.1f}",
                                 usual.tokens / all_seconds, median(usual.rates)));
     log_information(fmt::format("model GFLOP/s     {:12.1f}   median", median(usual.flop_rates) * 1e-9));
-    const auto line = [&](const char* what, const std::vector<double>& values) {
-        log_information(fmt::format("{:<18}{:12.4f} s", what, median(values)));
+    const auto line = [&](const char* what, const std::vector<double>& values, const char* note = "") {
+        log_information(fmt::format("{:<18}{:12.4f} s{}", what, median(values), note));
     };
-    line("data", usual.data);
+    line("data", usual.data, "   before the step: a run prepares it on another thread beside the step");
     line("gradients, norm", usual.model);
     line("reduction wait", usual.wait);
     line("LAMB", usual.optimizer);
