@@ -29,6 +29,8 @@ std::optional<MemorySize> Backend::memory() const { return std::nullopt; }
 
 std::size_t Backend::own_bytes() const { return 0; }
 
+std::int64_t Backend::slow_products() const { return 0; }
+
 bool Backend::host_reaches_memory() const { return true; }
 
 void* Backend::allocate_host(std::size_t bytes) { return allocate(bytes); }

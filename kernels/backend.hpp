@@ -153,6 +153,8 @@ class Backend {
     virtual std::optional<MemorySize> memory() const;
     /// Device memory that the backend needs for itself beside what it is asked for.
     virtual std::size_t own_bytes() const;
+    /// Products so far that a library should have done and could not: something slower did them. For people.
+    virtual std::int64_t slow_products() const;
     /// Whether the host, and so MPI, may read and write device memory itself.
     virtual bool host_reaches_memory() const;
     /// Host memory, aligned to 256 bytes, that uploads and downloads pass through without making the host wait.

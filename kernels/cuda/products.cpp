@@ -8,12 +8,15 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <map>
 #include <tuple>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "kernels/cuda/check.hpp"
 #include "kernels/cuda/device_arena.hpp"
+#include "kernels/cuda/product_simple.hpp"
 
 namespace protalbert::cuda {
 
@@ -89,9 +92,9 @@ cublasLtEpilogue_t library_epilogue(Epilogue epilogue) {
 }
 
 /// What decides on an algorithm: the shape and the alignments of a, b, c, d, the bias (or its gradient) and `pre`. The
-/// number of tokens differs from batch to batch: it counts in steps of 256, so that the same algorithms serve similar
-/// batches. Taken from the shape and not by timing: the same run takes the same algorithms, and so has the same bits,
-/// whenever it is started.
+/// number of tokens differs from batch to batch: it counts in steps, so that the same algorithms serve similar batches.
+/// Taken from the shape and not by timing: the same run takes the same algorithms, and so has the same bits, whenever
+/// it is started.
 using Alignments = std::array<std::uint32_t, 6>;
 using PlanKey =
     std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, Epilogue, bool, bool, bool, bool, Alignments>;
@@ -101,9 +104,19 @@ struct Plan {
     cublasLtMatmulAlgo_t algorithm{};
 };
 
-std::int64_t in_steps(std::int64_t n) {
-    constexpr std::int64_t step = 256;
-    return n <= step ? n : (n + step - 1) / step * step;
+constexpr std::int64_t least_step = 256;
+
+/// Upwards: what an algorithm needs for more does for less.
+std::int64_t in_steps(std::int64_t n, std::int64_t step) { return n <= step ? n : (n + step - 1) / step * step; }
+
+/// Of rows: how many tiles they fill decides.
+std::int64_t rounded_rows(std::int64_t rows) { return in_steps(rows, least_step); }
+
+/// Of the depth, to a sixteenth of it: that hardly decides. A weight's gradient sums over the tokens of all iterations,
+/// hundreds of steps of 256: two batches would rarely share one.
+std::int64_t rounded_depth(std::int64_t depth) {
+    const auto power = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(depth)));
+    return in_steps(depth, std::max(least_step, power / 16));
 }
 
 }  // namespace
@@ -128,6 +141,7 @@ struct Products::Library {
     void* workspace = nullptr;
     std::map<PlanKey, Plan> plans;
     std::map<PlanKey, Plan> exact_plans;  ///< of shapes for which the rounded shape's algorithm does not do
+    std::int64_t simple_products = 0;
 };
 
 /// One attempt with the algorithm for the rounded or the exact shape. False where there is none.
@@ -157,8 +171,8 @@ bool Products::Library::run(const Product& p, bool rounded, cudaStream_t stream)
     };
     const void* const c = p.c != nullptr ? p.c : p.d;
     // Only what is no distance between rows or columns of a or b is rounded: an algorithm may rely on those.
-    const std::int64_t key_rows = rounded && !p.transpose_a ? in_steps(p.rows) : p.rows;
-    const std::int64_t key_depth = rounded && p.transpose_a && !p.transpose_b ? in_steps(p.depth) : p.depth;
+    const std::int64_t key_rows = rounded && !p.transpose_a ? rounded_rows(p.rows) : p.rows;
+    const std::int64_t key_depth = rounded && p.transpose_a && !p.transpose_b ? rounded_depth(p.depth) : p.depth;
     const PlanKey key{key_rows,
                       p.columns,
                       key_depth,
@@ -220,9 +234,17 @@ bool Products::multiply(const Product& product, cudaStream_t stream) {
     PROTALBERT_CHECK(product.rows > 0 && product.columns > 0 && product.depth > 0, "products have no empty side");
     if (library_->run(product, true, stream) || library_->run(product, false, stream)) return true;
     if (product.epilogue != Epilogue::none && product.epilogue != Epilogue::bias) return false;
-    throw Error(fmt::format("cuBLASLt has no algorithm for a product of [{}, {}] by [{}, {}]", product.rows,
-                            product.depth, product.depth, product.columns));
+    if (library_->simple_products++ == 0) {
+        log_warning(
+            fmt::format("cuBLASLt has no algorithm for a product of [{}, {}] by [{}, {}]: a slow kernel does it, "
+                        "as it will other such products without a word",
+                        product.rows, product.depth, product.depth, product.columns));
+    }
+    simple_product(product, library_->precision, stream);
+    return true;
 }
+
+std::int64_t Products::simple_products() const { return library_->simple_products; }
 
 const char* Products::description() {
     static const std::string text = fmt::format("cuBLASLt {}", cublasLtGetVersion());

@@ -1,5 +1,5 @@
 #pragma once
-// Matrix products, by cuBLASLt.
+// Matrix products, by cuBLASLt; by a kernel of our own where that has no algorithm.
 
 #include <cuda_runtime.h>
 
@@ -47,9 +47,11 @@ class Products {
 
     /// Enqueues a product. With Epilogue::bias_gradient, for a weight's gradient (a = dy transposed, b = x), it also
     /// sets bias_gradient [rows] = sums of dy over the depth. Returns false, having done nothing, where the library has
-    /// no way to fuse the epilogue for this shape (never for none and bias); throws Error where it has none for the
-    /// product.
+    /// no way to fuse the epilogue for this shape; never for none and bias.
     bool multiply(const Product& product, cudaStream_t stream);
+
+    /// Products so far that cuBLASLt had no algorithm for.
+    std::int64_t simple_products() const;
 
     /// For people: the library and its version.
     static const char* description();

@@ -115,6 +115,7 @@ struct Timings {
 
 /// The device's time of each operation in one step, which the events around them make a little slower.
 void report_breakdown(TimedBackend& backend, const std::function<void()>& step) {
+    const std::int64_t slow_before = backend.slow_products();
     backend.start();
     step();
     const std::vector<TimedBackend::Total> totals = backend.stop();
@@ -124,6 +125,8 @@ void report_breakdown(TimedBackend& backend, const std::function<void()>& step) 
     for (const TimedBackend::Total& total : totals)
         log_information(fmt::format("{:<30}{:>8}{:>12.3f}{:>7.1f} %", total.operation, total.calls, 1e3 * total.seconds,
                                     100 * total.seconds / all));
+    // They hide among the calls above.
+    log_information(fmt::format("{:<30}{:>8}", "products without the library", backend.slow_products() - slow_before));
 }
 
 void run(const Options& options, BenchRun& bench) {
