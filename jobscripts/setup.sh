@@ -14,7 +14,8 @@ builds Kokkos where the site has none, then configures and builds protalbert int
   --demo      also the demo's proteins and what draws its plots
   --sanitize  builds into build-sanitize/ with the address and undefined behaviour sanitizers
 
-Environment: PROTALBERT_CACHE, where Kokkos is built (default ~/.cache/protalbert). Machine settings: Makefile.inc.
+Environment: PROTALBERT_CACHE, where Kokkos and what the tests download are kept (default ~/.cache/protalbert).
+Machine settings: Makefile.inc.
 TEXT
 }
 
@@ -212,6 +213,39 @@ build_kokkos() {
     mv -T "$work/installed$kokkos" "$kokkos" 2>/dev/null || [ -d "$kokkos" ] || fail "could not write $kokkos."
 }
 
+# CUDA's disassembler, with which tests/cuda_build reads the kernels' machine code, where an nvcc came without it. In a
+# subshell, for its own clearing up.
+fetch_disassembler() (
+    local nvcc=/usr/local/cuda/bin/nvcc place=$cache/cuda-disassembler-13.2.51 work wheel
+    nvcc=$(command -v nvcc || { [ -x "$nvcc" ] && echo "$nvcc"; }) || return 0
+    nvcc=$(realpath "$nvcc")
+    PATH=${nvcc%/*}:$PATH
+    if { command -v cuobjdump && command -v nvdisasm; } >/dev/null || [ -d "$place" ]; then return; fi
+    say "  CUDA's disassembler (5 MB, for the tests): $place"
+    mkdir -p "$cache"
+    work=$(mktemp -d "$cache/disassembler-loading.XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf '$work'" EXIT
+    # Each for x86_64 and for aarch64.
+    cat >"$work/requirements.txt" <<'TEXT'
+nvidia-cuda-cuobjdump==13.2.51 \
+    --hash=sha256:95c69d3ddf0c2c1f535ec44c3433a66aeee19f588d9d22f73356e20b25f12b50 \
+    --hash=sha256:f2f3bc433a91f4ff910841f2de8bc9e7ce92556602d6e363054fe2bb62a587c4
+nvidia-cuda-nvdisasm==13.2.51 \
+    --hash=sha256:5a7acf77c55d6d2911ed6155d4d5bc156ffadf9df7a68a89b0c1155f4b13688c \
+    --hash=sha256:483c8f652c1ca006135584b4faf7ea1d2bafe4c40ec1c9ef57a04c6acfbdd57f
+TEXT
+    python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes -r "$work/requirements.txt" \
+        -d "$work" >"$work/log" 2>&1 || {
+        tail -n 5 "$work/log" >&2
+        say "  it could not be downloaded from PyPI: the tests will not check the kernels' machine code"
+        return
+    }
+    for wheel in "$work"/*.whl; do python3 -m zipfile -e "$wheel" "$work/unpacked"; done
+    chmod +x "$work"/unpacked/nvidia/*/bin/*
+    mv -T "$work/unpacked" "$place" 2>/dev/null || [ -d "$place" ] || fail "could not write $place."
+)
+
 configure_and_build() {
     local options=()
     [ -z "$tests" ] || options+=(-DPROTALBERT_TESTS=ON -DPROTALBERT_WERROR=ON)
@@ -235,5 +269,6 @@ configure_and_build() {
 install_packages
 check_tools
 build_kokkos
+[ -z "$tests" ] || fetch_disassembler
 configure_and_build
 say "done: protalbert_prepare, protalbert_pretrain, protalbert_embed, protalbert_probe, protalbert_convert and protalbert_bench are in $folder/"

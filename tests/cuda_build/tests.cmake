@@ -1,4 +1,5 @@
-# The CUDA backend by nvcc, where there is one: no warnings, no spills in attention, and a program that runs without a GPU.
+# The CUDA backend by nvcc, where there is one: no warnings, no spills in attention, machine code within bounds,
+# and a program that runs without a GPU.
 if(NOT PROTALBERT_CUDA AND NOT PROTALBERT_SANITIZE)
   add_subdirectory(cuda_build)
   protalbert_script_test(cuda_build build)
