@@ -1,7 +1,8 @@
 # Every operation of kernels/backend.hpp. On the CPU each program runs again for the other instruction sets, once of
 # them with arrays that are not aligned.
 protalbert_test(kernels kernel_reference LIBRARIES kernels_part GTest::gtest_main)
-foreach(name products attention layer_norm embedding elementwise losses convolution fixed_point optimizers)
+set(kernel_tests products attention layer_norm embedding elementwise losses convolution fixed_point optimizers)
+foreach(name ${kernel_tests})
   protalbert_test(kernels kernel_${name} LIBRARIES ${kernels_emulated} kernels_part GTest::gtest_main)
   foreach(instruction_set baseline avx2)
     add_test(NAME kernels.kernel_${name}.${instruction_set} COMMAND test_kernel_${name})
@@ -23,3 +24,17 @@ foreach(name products attention layer_norm embedding elementwise losses convolut
     endif()
   endif()
 endforeach()
+
+# All of them in one program, for a GPU that is lent for minutes: it loads cuBLASLt and makes a context once. It takes
+# the same variables of the environment; with PROTALBERT_TEST_SHIFT it needs --gtest_filter=-Attention.*, as above. What
+# a file defines is in a namespace without a name, and no two have a suite of the same name. ctest runs the nine alone,
+# so that a build without CUDA makes it only when asked for test_kernels_gpu.
+if(kernels_emulated OR PROTALBERT_CUDA)
+  set(all_kernel_tests ${kernel_tests})
+  list(TRANSFORM all_kernel_tests REPLACE "(.+)" kernels/test_kernel_\\1.cpp)
+  add_executable(test_kernels_gpu ${all_kernel_tests})
+  target_link_libraries(test_kernels_gpu PRIVATE ${kernels_emulated} kernels_part GTest::gtest_main)
+  if(NOT PROTALBERT_CUDA)
+    set_target_properties(test_kernels_gpu PROPERTIES EXCLUDE_FROM_ALL TRUE)
+  endif()
+endif()

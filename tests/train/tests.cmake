@@ -9,6 +9,11 @@ protalbert_test(train restart LIBRARIES train_part RANKS 1 2 3)
 # The CUDA backend, emulated or on a GPU, beside the CPU's; two ranks share a GPU here, which NCCL does not allow.
 if(kernels_emulated OR PROTALBERT_CUDA)
   protalbert_test(train cuda_parity LIBRARIES ${kernels_emulated} train_part RANKS 1)
+  set_property(TEST train.cuda_parity.1ranks APPEND PROPERTY ENVIRONMENT PROTALBERT_TEST_STEPS=20)
+  if(PROTALBERT_CUDA)
+    # It watches the GPU's free memory, which other tests take and return.
+    set_tests_properties(train.cuda_parity.1ranks PROPERTIES RUN_SERIAL TRUE)
+  endif()
   if(kernels_emulated)
     add_test(NAME train.cuda_parity.2ranks
              COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} 2 ${MPIEXEC_PREFLAGS} $<TARGET_FILE:test_cuda_parity>)
