@@ -91,24 +91,28 @@ __global__ void simple_delta_kernel(float* __restrict__ delta, const Element* __
     if (lane == 0) delta[row % A * T + row / A] = sum;
 }
 
-/// dk and dv of a warp's keys += what 32 queries add: the rows [query, query + 32) of the tiles q and dout.
+/// dk and dv of a warp's keys += what 32 queries add. `own`: the keys' rows of k (left_then_right), v a tile behind
+/// them. `q`: the queries' rows of q, dout a tile behind them.
 template <int D>
 __device__ __forceinline__ void add_queries(float (&dk)[Backward<D>::groups][D / 8][4],
-                                            float (&dv)[Backward<D>::groups][D / 8][4], Shared<bfloat16> k,
-                                            Shared<bfloat16> v, int first_key, Shared<bfloat16> q,
-                                            Shared<bfloat16> dout, Shared<float> logsumexp, Shared<float> delta,
-                                            int query, float log2_scale, int lane) {
+                                            float (&dv)[Backward<D>::groups][D / 8][4], MatrixRow own,
+                                            Shared<bfloat16> q, Shared<float> logsumexp, Shared<float> delta,
+                                            float log2_scale, unsigned lane) {
     constexpr int groups = Backward<D>::groups;
-    lane = opaque(lane);  // addresses are quicker computed again for each part than kept
+    constexpr int v = static_cast<int>(attention_tile_rows), dout = walk_tile;  // their first rows, from k's and q's
+    // Addresses are quicker computed again for each part than kept.
+    own = opaque(own);
+    lane = opaque(lane);
+    const MatrixRow queries = upper_then_lower<D>(q, lane), query_columns = left_then_right<D>(q, lane);
     float p[groups][part_rows / 8][4] = {}, ds[groups][part_rows / 8][4] = {};  // transposed: rows are keys
 #pragma unroll
     for (int step = 0; step < D / 16; ++step) {
         std::uint32_t a[groups][4], b[2][2];
 #pragma unroll
-        for (int group = 0; group < groups; ++group) load_a<D>(a[group], k, first_key + 16 * group, step, lane);
+        for (int group = 0; group < groups; ++group) load_a<D>(a[group], own, 16 * group, step);
 #pragma unroll
         for (int n = 0; n < part_rows / 16; ++n) {
-            load_b_of_rows<D>(b, q, query + 16 * n, step, lane);
+            load_b_of_rows<D>(b, queries, 16 * n, step);
 #pragma unroll
             for (int group = 0; group < groups; ++group) {
                 mma_m16n8k16(p[group][2 * n], a[group], b[0]);
@@ -116,10 +120,10 @@ __device__ __forceinline__ void add_queries(float (&dk)[Backward<D>::groups][D /
             }
         }
 #pragma unroll
-        for (int group = 0; group < groups; ++group) load_a<D>(a[group], v, first_key + 16 * group, step, lane);
+        for (int group = 0; group < groups; ++group) load_a<D>(a[group], own, v + 16 * group, step);
 #pragma unroll
         for (int n = 0; n < part_rows / 16; ++n) {
-            load_b_of_rows<D>(b, dout, query + 16 * n, step, lane);
+            load_b_of_rows<D>(b, queries, dout + 16 * n, step);
 #pragma unroll
             for (int group = 0; group < groups; ++group) {
                 mma_m16n8k16(ds[group][2 * n], a[group], b[0]);
@@ -130,7 +134,7 @@ __device__ __forceinline__ void add_queries(float (&dk)[Backward<D>::groups][D /
     // Queries behind the last have zeros everywhere: p = 1 and ds = 0, times rows of zeros.
 #pragma unroll
     for (int n = 0; n < part_rows / 8; ++n) {
-        const int column = query + 8 * n + lane % 4 * 2;
+        const int column = 8 * n + static_cast<int>(lane % 4) * 2;
         const float2 lse = (logsumexp + column).template as<float2>()[0];
         const float2 row_delta = (delta + column).template as<float2>()[0];
 #pragma unroll
@@ -150,7 +154,7 @@ __device__ __forceinline__ void add_queries(float (&dk)[Backward<D>::groups][D /
         for (int group = 0; group < groups; ++group) pack_a(a[group], p[group][2 * step], p[group][2 * step + 1]);
 #pragma unroll
         for (int n = 0; n < D / 16; ++n) {
-            load_b_of_columns<D>(b, dout, query + 16 * step, n, lane);
+            load_b_of_columns<D>(b, query_columns, dout + 16 * step, n);
 #pragma unroll
             for (int group = 0; group < groups; ++group) {
                 mma_m16n8k16(dv[group][2 * n], a[group], b[0]);
@@ -161,7 +165,7 @@ __device__ __forceinline__ void add_queries(float (&dk)[Backward<D>::groups][D /
         for (int group = 0; group < groups; ++group) pack_a(a[group], ds[group][2 * step], ds[group][2 * step + 1]);
 #pragma unroll
         for (int n = 0; n < D / 16; ++n) {
-            load_b_of_columns<D>(b, q, query + 16 * step, n, lane);
+            load_b_of_columns<D>(b, query_columns, 16 * step, n);
 #pragma unroll
             for (int group = 0; group < groups; ++group) {
                 mma_m16n8k16(dk[group][2 * n], a[group], b[0]);
@@ -193,7 +197,8 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
     dout += std::int64_t{tile.begin} * H + head * D;
     logsumexp += head * T + tile.begin;
     delta += head * T + tile.begin;
-    const int thread = static_cast<int>(threadIdx.x), lane = thread % warp_threads;
+    const int thread = static_cast<int>(threadIdx.x);
+    const unsigned lane = threadIdx.x % warp_threads;
     const int first_key = thread / warp_threads * 16 * groups;
     const int keys = tile.length - tile.first;
     const bool works = first_key < keys;
@@ -210,11 +215,12 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
         }
         cp_async_commit();
     };
-    const bfloat16* const own = qkv + H + tile.first * stride;
-    copy_tile<D, attention_tile_rows, threads>(k, own, stride, keys);
-    copy_tile<D, attention_tile_rows, threads>(v, own + H, stride, keys);
+    const bfloat16* const from = qkv + H + tile.first * stride;
+    copy_tile<D, attention_tile_rows, threads>(k, from, stride, keys);
+    copy_tile<D, attention_tile_rows, threads>(v, from + H, stride, keys);
     copy_queries(0);
 
+    const MatrixRow own = left_then_right<D>(k + first_key * D, lane);
     float dk[groups][D / 8][4], dv[groups][D / 8][4];
     set_zero(dk);
     set_zero(dv);
@@ -228,8 +234,7 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
         const Shared<float> lse = statistics + buffer * 2 * walk_tile;
 #pragma unroll 1
         for (int part = 0; part < walk_tile && first + part < tile.length; part += part_rows) {
-            add_queries<D>(dk, dv, k, v, first_key, q, q + tile_elements, lse, lse + walk_tile, part, scale * log2_e,
-                           lane);
+            add_queries<D>(dk, dv, own, q + part * D, lse + part, lse + (walk_tile + part), scale * log2_e, lane);
         }
     }
     if (!works) return;
@@ -241,30 +246,31 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
     }
 }
 
-/// dq of a warp's queries += what 32 keys add: the rows [key, key + 32) of the tiles k and v, of which `keys` in all
-/// are the sequence's.
+/// dq of a warp's queries += what 32 keys add, of which `valid` are the sequence's (all where it is more). `k`: the
+/// keys' rows of k, v a tile behind them.
 template <int D>
 __device__ __forceinline__ void add_keys(float (&dq)[Backward<D>::groups][D / 8][4],
                                          const std::uint32_t (&q)[Backward<D>::groups][D / 16][4],
                                          const std::uint32_t (&dout)[Backward<D>::groups][D / 16][4],
                                          const float (&shift)[Backward<D>::groups][2],
-                                         const float (&delta)[Backward<D>::groups][2], Shared<bfloat16> k,
-                                         Shared<bfloat16> v, int key, int keys, float log2_scale, int lane) {
+                                         const float (&delta)[Backward<D>::groups][2], Shared<bfloat16> k, int valid,
+                                         float log2_scale, unsigned lane) {
     constexpr int groups = Backward<D>::groups;
-    lane = opaque(lane);  // addresses are quicker computed again for each part than kept
+    constexpr int v = walk_tile;  // its first row, from k's
+    const MatrixRow keys = upper_then_lower<D>(k, lane), key_columns = left_then_right<D>(k, lane);
     float p[groups][part_rows / 8][4] = {}, ds[groups][part_rows / 8][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; ++step) {
 #pragma unroll
         for (int n = 0; n < part_rows / 16; ++n) {
             std::uint32_t b[2][2];
-            load_b_of_rows<D>(b, k, key + 16 * n, step, lane);
+            load_b_of_rows<D>(b, keys, 16 * n, step);
 #pragma unroll
             for (int group = 0; group < groups; ++group) {
                 mma_m16n8k16(p[group][2 * n], q[group][step], b[0]);
                 mma_m16n8k16(p[group][2 * n + 1], q[group][step], b[1]);
             }
-            load_b_of_rows<D>(b, v, key + 16 * n, step, lane);
+            load_b_of_rows<D>(b, keys, v + 16 * n, step);
 #pragma unroll
             for (int group = 0; group < groups; ++group) {
                 mma_m16n8k16(ds[group][2 * n], dout[group][step], b[0]);
@@ -272,13 +278,13 @@ __device__ __forceinline__ void add_keys(float (&dq)[Backward<D>::groups][D / 8]
             }
         }
     }
-    if (key + part_rows > keys) {
+    if (part_rows > valid) {
         // Scores with rows of zeros are zero, which is no small number beside a negative logsumexp.
 #pragma unroll
         for (int n = 0; n < part_rows / 8; ++n) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                if (key + 8 * n + lane % 4 * 2 + i % 2 < keys) continue;
+                if (8 * n + static_cast<int>(lane % 4) * 2 + i % 2 < valid) continue;
 #pragma unroll
                 for (int group = 0; group < groups; ++group) p[group][n][i] = -INFINITY;
             }
@@ -302,7 +308,7 @@ __device__ __forceinline__ void add_keys(float (&dq)[Backward<D>::groups][D / 8]
         for (int group = 0; group < groups; ++group) pack_a(a[group], ds[group][2 * step], ds[group][2 * step + 1]);
 #pragma unroll
         for (int n = 0; n < D / 16; ++n) {
-            load_b_of_columns<D>(b, k, key + 16 * step, n, lane);
+            load_b_of_columns<D>(b, key_columns, 16 * step, n);
 #pragma unroll
             for (int group = 0; group < groups; ++group) {
                 mma_m16n8k16(dq[group][2 * n], a[group], b[0]);
@@ -332,7 +338,7 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
     dout += std::int64_t{tile.begin} * H + head * D;
     logsumexp += head * T + tile.begin;
     delta += head * T + tile.begin;
-    const int lane = static_cast<int>(threadIdx.x) % warp_threads;
+    const unsigned lane = threadIdx.x % warp_threads;
     const int first_query = static_cast<int>(threadIdx.x) / warp_threads * 16 * groups;
     const int queries = tile.length - tile.first;
     const bool works = first_query < queries;
@@ -354,20 +360,21 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
     for (int group = 0; group < groups; ++group) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            const int row = first_query + 16 * group + 8 * half + lane / 4;
+            const int row = first_query + 16 * group + 8 * half + static_cast<int>(lane / 4);
             shift[group][half] = row < queries ? logsumexp[tile.first + row] * log2_e : 0.0F;
             row_delta[group][half] = row < queries ? delta[tile.first + row] : 0.0F;
         }
     }
     cp_async_wait<1>();
     __syncthreads();
+    const MatrixRow own = left_then_right<D>(own_q + first_query * D, lane);
     std::uint32_t q[groups][D / 16][4], gradient[groups][D / 16][4];
 #pragma unroll
     for (int group = 0; group < groups; ++group) {
 #pragma unroll
         for (int step = 0; step < D / 16; ++step) {
-            load_a<D>(q[group][step], own_q, first_query + 16 * group, step, lane);
-            load_a<D>(gradient[group][step], own_dout, first_query + 16 * group, step, lane);
+            load_a<D>(q[group][step], own, 16 * group, step);
+            load_a<D>(gradient[group][step], own, static_cast<int>(attention_tile_rows) + 16 * group, step);
         }
     }
     float dq[groups][D / 8][4];
@@ -380,8 +387,8 @@ __global__ void __launch_bounds__(Backward<D>::threads, Backward<D>::blocks)
         const Shared<bfloat16> k = walk + first / walk_tile % 2 * 2 * tile_elements;
 #pragma unroll 1
         for (int part = 0; part < walk_tile && first + part < tile.length; part += part_rows) {
-            add_keys<D>(dq, q, gradient, shift, row_delta, k, k + tile_elements, part, tile.length - first,
-                        scale * log2_e, lane);
+            add_keys<D>(dq, q, gradient, shift, row_delta, k + part * D, tile.length - first - part, scale * log2_e,
+                        lane);
         }
     }
     if (!works) return;

@@ -41,23 +41,25 @@ struct Rows {
     float sum[groups][2];         ///< of exp(score - maximum), this lane's columns alone
 };
 
-/// Adds a tile of keys and values. `keys`: how many of them are the sequence's, where `last`.
+/// Adds a tile of keys and values. `own`: the queries' rows of q (left_then_right). `keys`: how many of them are the
+/// sequence's, where `last`.
 template <int D, bool last>
-__device__ __forceinline__ void add_tile(Rows<D>& rows, Shared<bfloat16> q, int first_row, Shared<bfloat16> k,
-                                         Shared<bfloat16> v, int keys, float log2_scale, int lane) {
+__device__ __forceinline__ void add_tile(Rows<D>& rows, MatrixRow own, Shared<bfloat16> k, Shared<bfloat16> v, int keys,
+                                         float log2_scale, unsigned lane) {
     constexpr int groups = Forward<D>::groups, key_tile = Forward<D>::key_tile;
-    lane = opaque(lane);  // addresses are quicker computed again for each tile than kept
+    own = opaque(own);  // the addresses of other columns are quicker computed again for each tile than kept
+    const MatrixRow key_rows = upper_then_lower<D>(k, lane), value_columns = left_then_right<D>(v, lane);
     float score[groups][key_tile / 8][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; ++step) {
         std::uint32_t a[groups][4];
 #pragma unroll
-        for (int group = 0; group < groups; ++group) load_a<D>(a[group], q, first_row + 16 * group, step, lane);
+        for (int group = 0; group < groups; ++group) load_a<D>(a[group], own, 16 * group, step);
 #pragma unroll
         for (int n = 0; n < key_tile / 16; ++n) {
             if (last && 16 * n >= keys) continue;
             std::uint32_t b[2][2];
-            load_b_of_rows<D>(b, k, 16 * n, step, lane);
+            load_b_of_rows<D>(b, key_rows, 16 * n, step);
 #pragma unroll
             for (int group = 0; group < groups; ++group) {
                 mma_m16n8k16(score[group][2 * n], a[group], b[0]);
@@ -70,7 +72,7 @@ __device__ __forceinline__ void add_tile(Rows<D>& rows, Shared<bfloat16> q, int 
         for (int n = 0; n < key_tile / 8; ++n) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                if (8 * n + lane % 4 * 2 + i % 2 < keys) continue;
+                if (8 * n + static_cast<int>(lane % 4) * 2 + i % 2 < keys) continue;
 #pragma unroll
                 for (int group = 0; group < groups; ++group) score[group][n][i] = -INFINITY;
             }
@@ -118,7 +120,7 @@ __device__ __forceinline__ void add_tile(Rows<D>& rows, Shared<bfloat16> q, int 
 #pragma unroll
         for (int n = 0; n < D / 16; ++n) {
             std::uint32_t b[2][2];
-            load_b_of_columns<D>(b, v, 16 * step, n, lane);
+            load_b_of_columns<D>(b, value_columns, 16 * step, n);
 #pragma unroll
             for (int group = 0; group < groups; ++group) {
                 mma_m16n8k16(rows.out[group][2 * n], p[group], b[0]);
@@ -131,7 +133,7 @@ __device__ __forceinline__ void add_tile(Rows<D>& rows, Shared<bfloat16> q, int 
 /// Divides by the sum and writes out and logsumexp of the rows below `valid`.
 template <int D>
 __device__ __forceinline__ void finish(Rows<D>& rows, bfloat16* out, int stride, float* logsumexp, int valid,
-                                       Shared<bfloat16> stage, int first_row, float log2_scale, int lane) {
+                                       Shared<bfloat16> stage, int first_row, float log2_scale, unsigned lane) {
 #pragma unroll
     for (int group = 0; group < Forward<D>::groups; ++group) {
         const int row = first_row + 16 * group;
@@ -142,7 +144,7 @@ __device__ __forceinline__ void finish(Rows<D>& rows, bfloat16* out, int stride,
             sum += __shfl_xor_sync(all_lanes, sum, 1);
             sum += __shfl_xor_sync(all_lanes, sum, 2);
             factor[half] = 1 / sum;
-            const int r = row + lane / 4 + 8 * half;
+            const int r = row + static_cast<int>(lane / 4) + 8 * half;
             if (logsumexp != nullptr && lane % 4 == 0 && r < valid) {
                 constexpr float ln2 = 0.693147180559945F;
                 logsumexp[r] = rows.maximum[group][half] * log2_scale * ln2 + logf(sum);
@@ -165,7 +167,7 @@ __global__ void __launch_bounds__(Forward<D>::threads, Forward<D>::blocks)
         dynamic_shared<bfloat16>(Forward<D>::q_elements * static_cast<int>(sizeof(bfloat16)), 4 * tile_elements);
     const AttentionTile tile = tiles[blockIdx.x / static_cast<unsigned>(A)];
     const int head = static_cast<int>(blockIdx.x % static_cast<unsigned>(A));
-    const int lane = static_cast<int>(threadIdx.x) % warp_threads;
+    const unsigned lane = threadIdx.x % warp_threads;
     const int first_row = static_cast<int>(threadIdx.x) / warp_threads * 16 * groups;
     const int H = A * D, stride = 3 * H;
     // From here on row 0 is the sequence's first and column 0 the head's first.
@@ -206,14 +208,15 @@ __global__ void __launch_bounds__(Forward<D>::threads, Forward<D>::blocks)
         if (first + key_tile < tile.length) copy_keys(first + key_tile);
         return kv + first / key_tile % 2 * 2 * tile_elements;
     };
+    const MatrixRow own = left_then_right<D>(q + first_row * D, lane);
     int first = 0;
     for (; first + key_tile <= tile.length; first += key_tile) {
         const Shared<bfloat16> k = arrived(first);
-        if (works) add_tile<D, false>(rows, q, first_row, k, k + tile_elements, key_tile, log2_scale, lane);
+        if (works) add_tile<D, false>(rows, own, k, k + tile_elements, key_tile, log2_scale, lane);
     }
     if (first < tile.length) {
         const Shared<bfloat16> k = arrived(first);
-        if (works) add_tile<D, true>(rows, q, first_row, k, k + tile_elements, tile.length - first, log2_scale, lane);
+        if (works) add_tile<D, true>(rows, own, k, k + tile_elements, tile.length - first, log2_scale, lane);
     }
     if (!works) return;
     finish<D>(rows, out + tile.first * H, H, logsumexp == nullptr ? nullptr : logsumexp + tile.first, queries, q,

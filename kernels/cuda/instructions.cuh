@@ -38,10 +38,10 @@ class Shared {
     __shared__ alignas(16) unsigned char name##_bytes[sizeof(type) * (count)]; \
     const ::protalbert::cuda::Shared<type> name(reinterpret_cast<type*>(name##_bytes))
 
-/// `count` elements at byte `offset` of the memory whose size launch() was given; aligned to 16 bytes where offset is.
+/// `count` elements at byte `offset` of the memory whose size launch() was given; aligned to 256 bytes where offset is.
 template <class T>
 __device__ __forceinline__ Shared<T> dynamic_shared(int offset, int /*count*/) {
-    extern __shared__ __align__(128) unsigned char dynamic_shared_bytes[];
+    extern __shared__ __align__(256) unsigned char dynamic_shared_bytes[];
     return Shared<T>(reinterpret_cast<T*>(dynamic_shared_bytes + offset));
 }
 
@@ -84,21 +84,41 @@ __device__ __forceinline__ void mma_m16n8k16(float (&c)[4], const std::uint32_t 
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/// Where ldmatrix finds a row of a matrix: an address of 32 bits, to which constants are added by the instruction
+/// itself.
+class MatrixRow {
+  public:
+    __device__ __forceinline__ MatrixRow(Shared<__nv_bfloat16> row) : address_(row.address()) {}
+    __device__ __forceinline__ MatrixRow operator+(int elements) const {
+        return MatrixRow(address_ + static_cast<std::uint32_t>(elements) * 2);
+    }
+    /// The place whose address differs in the bits of so many elements.
+    __device__ __forceinline__ MatrixRow operator^(int elements) const {
+        return MatrixRow(address_ ^ static_cast<std::uint32_t>(elements) * 2);
+    }
+    __device__ __forceinline__ std::uint32_t address() const { return address_; }
+
+  private:
+    friend __device__ __forceinline__ MatrixRow opaque(MatrixRow row);
+    __device__ __forceinline__ explicit MatrixRow(std::uint32_t address) : address_(address) {}
+    std::uint32_t address_;
+};
+
 /// Loads 8 x 8 matrices: lane 8 i + r gives the address of row r of matrix i, 16 aligned bytes; to[i] of lane 4 r + t
 /// becomes the elements 2t and 2t + 1 of row r of matrix i (transposed: of column r).
-__device__ __forceinline__ void ldmatrix_x2(std::uint32_t (&to)[2], Shared<__nv_bfloat16> row) {
+__device__ __forceinline__ void ldmatrix_x2(std::uint32_t (&to)[2], MatrixRow row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];\n"
                  : "=r"(to[0]), "=r"(to[1])
                  : "r"(row.address())
                  : "memory");
 }
-__device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&to)[4], Shared<__nv_bfloat16> row) {
+__device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&to)[4], MatrixRow row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
                  : "r"(row.address())
                  : "memory");
 }
-__device__ __forceinline__ void ldmatrix_x4_transposed(std::uint32_t (&to)[4], Shared<__nv_bfloat16> row) {
+__device__ __forceinline__ void ldmatrix_x4_transposed(std::uint32_t (&to)[4], MatrixRow row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
                  : "r"(row.address())
@@ -123,10 +143,11 @@ __device__ __forceinline__ std::uint32_t pack_bfloat16(float low, float high) {
 
 /// x, of which the compiler knows nothing: what is computed from it inside a loop is not computed ahead of the loop and
 /// kept in registers that the loop has better uses for.
-__device__ __forceinline__ int opaque(int x) {
+__device__ __forceinline__ unsigned opaque(unsigned x) {
     asm volatile("" : "+r"(x));
     return x;
 }
+__device__ __forceinline__ MatrixRow opaque(MatrixRow row) { return MatrixRow(opaque(row.address_)); }
 
 // Starting kernels
 

@@ -73,13 +73,30 @@ void cp_async_wait() {
 inline void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
     emulation::mma_m16n8k16(c, a, b);
 }
-inline void ldmatrix_x2(std::uint32_t (&to)[2], Shared<__nv_bfloat16> row) {
+
+/// A row of a matrix, whose address must stay in the array that it came from.
+class MatrixRow {
+  public:
+    MatrixRow(Shared<__nv_bfloat16> row) : row_(row) {}
+    MatrixRow operator+(int elements) const { return row_ + elements; }
+    MatrixRow operator^(int elements) const {
+        return Shared<__nv_bfloat16>(row_.address() ^ static_cast<std::uint32_t>(elements) * 2, row_.begin(),
+                                     row_.end());
+    }
+    std::uint32_t address() const { return row_.address(); }
+    std::uint32_t begin() const { return row_.begin(); }
+    std::uint32_t end() const { return row_.end(); }
+
+  private:
+    Shared<__nv_bfloat16> row_;
+};
+inline void ldmatrix_x2(std::uint32_t (&to)[2], MatrixRow row) {
     emulation::ldmatrix(to, 2, false, row.address(), row.begin(), row.end());
 }
-inline void ldmatrix_x4(std::uint32_t (&to)[4], Shared<__nv_bfloat16> row) {
+inline void ldmatrix_x4(std::uint32_t (&to)[4], MatrixRow row) {
     emulation::ldmatrix(to, 4, false, row.address(), row.begin(), row.end());
 }
-inline void ldmatrix_x4_transposed(std::uint32_t (&to)[4], Shared<__nv_bfloat16> row) {
+inline void ldmatrix_x4_transposed(std::uint32_t (&to)[4], MatrixRow row) {
     emulation::ldmatrix(to, 4, true, row.address(), row.begin(), row.end());
 }
 
@@ -88,7 +105,8 @@ inline std::uint32_t pack_bfloat16(float low, float high) {
     return std::bit_cast<std::uint32_t>(__floats2bfloat162_rn(low, high));
 }
 
-inline int opaque(int x) { return x; }
+inline unsigned opaque(unsigned x) { return x; }
+inline MatrixRow opaque(MatrixRow row) { return row; }
 
 /// cudaLaunchKernelEx, with a name for messages.
 template <class... Parameters, class... Arguments>

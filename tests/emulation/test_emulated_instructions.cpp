@@ -131,27 +131,29 @@ template <int D>
 __global__ void multiply_tiles(float* c, float* e, const bfloat16* a, const bfloat16* b) {
     SHARED_ARRAY(bfloat16, tile_a, 16 * D);
     SHARED_ARRAY(bfloat16, tile_b, 16 * D);
-    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const unsigned lane = threadIdx.x % 32;
     copy_tile<D, 16, 8 * D / chunk>(tile_a, a, D, 16);
     copy_tile<D, 16, 8 * D / chunk>(tile_b, b, D, 16);
     cp_async_commit();
     cp_async_wait<0>();
     __syncthreads();
     if (threadIdx.x >= 32) return;
+    const MatrixRow rows_a = left_then_right<D>(tile_a, lane), rows_b = upper_then_lower<D>(tile_b, lane);
+    const MatrixRow columns_b = left_then_right<D>(tile_b, lane);
     float sums[2][4] = {}, columns[D / 8][4] = {};
     std::uint32_t of_a[4], of_b[2][2];
     for (int k = 0; k < D / 16; ++k) {
-        load_a<D>(of_a, tile_a, 0, k, lane);
-        load_b_of_rows<D>(of_b, tile_b, 0, k, lane);
+        load_a<D>(of_a, rows_a, 0, k);
+        load_b_of_rows<D>(of_b, rows_b, 0, k);
         for (int n = 0; n < 2; ++n) mma_m16n8k16(sums[n], of_a, of_b[n]);
     }
-    load_a<D>(of_a, tile_a, 0, 0, lane);
+    load_a<D>(of_a, rows_a, 0, 0);
     for (int n = 0; n < D / 16; ++n) {
-        load_b_of_columns<D>(of_b, tile_b, 0, n, lane);
+        load_b_of_columns<D>(of_b, columns_b, 0, n);
         for (int half = 0; half < 2; ++half) mma_m16n8k16(columns[2 * n + half], of_a, of_b[half]);
     }
     for (int i = 0; i < 4; ++i) {
-        const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+        const int row = static_cast<int>(lane / 4) + i / 2 * 8, column = static_cast<int>(lane % 4) * 2 + i % 2;
         for (int n = 0; n < 2; ++n) c[16 * row + 8 * n + column] = sums[n][i];
         for (int n = 0; n < D / 8; ++n) e[D * row + 8 * n + column] = columns[n][i];
     }
