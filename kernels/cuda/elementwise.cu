@@ -1,6 +1,7 @@
 // Operations on rows and elements.
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cuda/backend_class.hpp"
 #include "kernels/cuda/gelu.cuh"
@@ -19,14 +20,16 @@ unsigned element_blocks(std::int64_t packs) {
     return static_cast<unsigned>(std::min(divide_up(packs, threads), most_blocks));
 }
 
+template <Gelu form>
 struct GeluOf {
-    Gelu form;
     __device__ float operator()(float x) const { return form == Gelu::erf ? gelu_erf(x) : gelu_tanh(x); }
 };
+template <class Element, Gelu form>
 struct TimesGeluDerivative {
-    Gelu form;
     __device__ float operator()(float dout, float x) const {
-        return dout * (form == Gelu::erf ? gelu_erf_derivative(x) : gelu_tanh_derivative(x));
+        if constexpr (form == Gelu::erf) return dout * gelu_erf_derivative(x);
+        if constexpr (std::is_same_v<Element, bfloat16>) return dout * gelu_tanh_derivative_approximate(x);
+        return dout * gelu_tanh_derivative(x);
     }
 };
 struct TanhOf {
@@ -131,6 +134,16 @@ void map_two(const char* name, Element* out, const Element* first, const Element
     });
 }
 
+/// body(integral_constant<Gelu, form>{}).
+template <class Body>
+void with_form(Gelu form, const Body& body) {
+    if (form == Gelu::erf) {
+        body(std::integral_constant<Gelu, Gelu::erf>{});
+    } else {
+        body(std::integral_constant<Gelu, Gelu::tanh>{});
+    }
+}
+
 }  // namespace
 
 Weight CudaBackend::compute_copy(const float* masters, void* copies, std::int64_t n, Stream stream) {
@@ -168,7 +181,10 @@ void CudaBackend::gelu(Activations out, Activations pre, Gelu form, std::int64_t
     if (n == 0) return;
     with_element([&](auto element) {
         using Element = decltype(element);
-        map<Element>("gelu", elements<Element>(out), elements<Element>(pre), GeluOf{form}, n, handle(stream));
+        with_form(form, [&](auto constant) {
+            map<Element>("gelu", elements<Element>(out), elements<Element>(pre), GeluOf<decltype(constant)::value>{}, n,
+                         handle(stream));
+        });
     });
 }
 
@@ -177,8 +193,10 @@ void CudaBackend::gelu_backward(Activations dpre, Activations dout, Activations 
     if (n == 0) return;
     with_element([&](auto element) {
         using Element = decltype(element);
-        map_two<Element>("gelu_backward", elements<Element>(dpre), elements<Element>(dout), elements<Element>(pre),
-                         TimesGeluDerivative{form}, n, handle(stream));
+        with_form(form, [&](auto constant) {
+            map_two<Element>("gelu_backward", elements<Element>(dpre), elements<Element>(dout), elements<Element>(pre),
+                             TimesGeluDerivative<Element, decltype(constant)::value>{}, n, handle(stream));
+        });
     });
 }
 

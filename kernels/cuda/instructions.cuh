@@ -134,6 +134,13 @@ __device__ __forceinline__ float exp2_approximate(float x) {
     return y;
 }
 
+/// 1 / x to 2^-23 of itself, denormal results as zero: one instruction, where a division rounded right takes ten.
+__device__ __forceinline__ float reciprocal_approximate(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 /// Two floats, each rounded to nearest, in one register; `low` is the first in memory.
 __device__ __forceinline__ std::uint32_t pack_bfloat16(float low, float high) {
     std::uint32_t pair;

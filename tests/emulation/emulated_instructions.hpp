@@ -5,8 +5,10 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <cmath>
 #include <cstdint>
 #include <functional>
+#include <limits>
 
 #include "tests/emulation/shared_memory.hpp"
 
@@ -101,6 +103,10 @@ inline void ldmatrix_x4_transposed(std::uint32_t (&to)[4], MatrixRow row) {
 }
 
 inline float exp2_approximate(float x) { return std::exp2(x); }
+inline float reciprocal_approximate(float x) {
+    const float y = 1 / x;
+    return std::fabs(y) < std::numeric_limits<float>::min() ? std::copysign(0.0F, y) : y;
+}
 inline std::uint32_t pack_bfloat16(float low, float high) {
     return std::bit_cast<std::uint32_t>(__floats2bfloat162_rn(low, high));
 }
