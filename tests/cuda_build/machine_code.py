@@ -30,58 +30,75 @@ MEASURED_WITH = "13.0"
 
 
 class Bounds(NamedTuple):
-    """Of a kernel: how it is launched, and what its hot loop may take. Instructions are upper bounds, 3 % above what
-    was measured; percentages and blocks are lower ones."""
+    """Of a kernel: how it is launched, and what its hot loop may take, each with the reason. Numbers of instructions are
+    upper bounds, 3 % above what was measured; percentages and blocks are lower ones."""
 
     kernel: str
     threads: int  # of a block
     dynamic: int  # bytes of shared memory that the launch asks for
-    instructions: float  # a unit of work
-    integers: float  # of these, arithmetic of whole numbers
-    wide_global: int  # percent of the accesses to global memory with 16 bytes a lane
-    wide_shared: int  # the same of shared memory
-    blocks: int  # on a multiprocessor at a time
-    reason: str
+    instructions: tuple  # a unit of work
+    integers: tuple  # of these, arithmetic of whole numbers
+    wide_global: tuple  # percent of the accesses to global memory with 16 bytes a lane
+    wide_shared: tuple  # the same of shared memory
+    blocks: tuple  # on a multiprocessor at a time
     straight: bool = False  # what counts is outside all loops
 
 
 KIB = 1024
-BFLOAT16 = "__nv_bfloat16"
+# Attention
+PRODUCTS = "a scheduler starts but 6.5 of them while an H100 multiplies, and exponentials come on top of operands"
+ADDRESSES = "an address in a tile is the lane's, computed without signs, and a constant"
+COPIES = "cp.async brings 16 bytes a lane past the registers"
+COPIES_KV = "only logsumexp and delta come by 4 bytes, one copy in nine"
+OPERANDS = "one ldmatrix x4 brings the operands of two products or more"
+OPERANDS_KV = "only logsumexp and delta are read by 8 bytes"
+TWO_BLOCKS = "two warps a scheduler: exponentials of one beside products of the other"
+ONE_BLOCK = "more than a half of an A100's shared memory: one block, of eight warps"
+# Rows and elements
+MEMORY = "the memory delivers an access in the time of 100 instructions of an H200's multiprocessor"
+CONVERSION = "a shift or a mask for each bfloat16, and a loop's counters and addresses"
+FLOATS = "addresses are computed once for four elements"
+ALL_WIDE = "bfloat16 are taken by eights, float32 by fours"
+ROW_NUMBERS = "all but a row's mean and rstd"
+FULL = "all of a multiprocessor's 2048 threads, each with its loads under way"
+NO_LIMIT = (0, "")
+BF = "__nv_bfloat16"
 TABLE = [
-    Bounds("attention_forward_kernel<64>", 128, 48 * KIB, 6.8, 2.2, 100, 100, 2,
-           "two warps a scheduler: one computes exponentials while the other multiplies"),
-    Bounds("attention_forward_kernel<128>", 128, 64 * KIB, 6.3, 2.25, 100, 100, 2,
-           "as for 64, with tiles of 32 keys: half the exponentials a product"),
-    Bounds("attention_backward_kv_kernel<64>", 128, 65 * KIB, 3.95, 1.1, 88, 85, 2,
-           "narrow are logsumexp and delta alone, one access to global memory in nine and one to shared memory in seven"),
-    Bounds("attention_backward_kv_kernel<128>", 256, 129 * KIB, 3.95, 1.5, 88, 90, 1,
-           "129 KiB of tiles: one block, whose eight warps do as two blocks of four; narrow as for 64"),
-    Bounds("attention_backward_q_kernel<64>", 128, 64 * KIB, 4.45, 1.18, 100, 100, 2,
-           "two warps a scheduler, as in the forward pass"),
-    Bounds("attention_backward_q_kernel<128>", 256, 128 * KIB, 4.6, 2.03, 100, 100, 1,
-           "128 KiB of tiles: one block, whose eight warps do as two blocks of four"),
-    Bounds("attention_delta_kernel<64>", 256, 0, 60, 32, 66, 0, 8,
-           "two loads and one narrow store; all threads that a multiprocessor holds have theirs under way", straight=True),
-    Bounds(f"residual_layer_norm_kernel<{BFLOAT16}, 8, 1, false>", 512, 0, 50.3, 13.5, 80, 0, 2,
-           "mean and rstd are narrow; one block adds up its row while the other loads", straight=True),
-    Bounds(f"layer_norm_backward_kernel<{BFLOAT16}, 8, 1, false>", 512, 0, 43.7, 10.3, 77, 0, 1,
-           "mean and rstd are narrow; rather one block than spilled sums"),
-    Bounds(f"map_two_kernel<{BFLOAT16}, 8, TimesGeluDerivative>", 256, 0, 293, 29.5, 100, 0, 5,
-           "both forms of GELU are in the loop, of which one is taken"),
-    Bounds(f"map_kernel<{BFLOAT16}, 8, GeluOf>", 256, 0, 338, 22.2, 100, 0, 8,
-           "both forms of GELU are in the loop, of which one is taken"),
-    Bounds(f"column_sums_kernel<{BFLOAT16}, 8>", 256, 0, 21.4, 11.3, 100, 0, 5,
-           "an addition an element and its conversion; 40 warps with four loads each under way"),
-    Bounds("update_moments_kernel<false>", 256, 0, 25.8, 2.95, 100, 0, 5,
-           "a square root and a division an element, of LAMB; four loads and three stores of four elements"),
-    Bounds("apply_kernel", 256, 0, 4.65, 0.86, 75, 0, 8,
-           "narrow are the bfloat16 copies, 8 bytes for four elements"),
-    Bounds("squares_kernel", 256, 0, 9.75, 0.4, 100, 0, 6,
-           "a conversion to double precision and a multiplication an element"),
-    Bounds("to_bfloat16_kernel<8>", 256, 0, 5.5, 2.75, 100, 0, 8,
-           "two loads, four conversions and a store; the rest is the loop's"),
-    Bounds(f"extract_residues_kernel<{BFLOAT16}, 8, (protalbert::OutputType)0>", 256, 0, 8.75, 5.15, 100, 0, 8,
-           "eight conversions between a load and a store of the embeddings that leave the device"),
+    Bounds("attention_forward_kernel<64>", 128, 48 * KIB,
+           (5.32, PRODUCTS), (0.67, ADDRESSES), (100, COPIES), (100, OPERANDS), (2, TWO_BLOCKS)),
+    Bounds("attention_forward_kernel<128>", 128, 64 * KIB,
+           (4.84, PRODUCTS), (0.76, ADDRESSES), (100, COPIES), (100, OPERANDS), (2, TWO_BLOCKS)),
+    Bounds("attention_backward_kv_kernel<64>", 128, 65 * KIB,
+           (3.15, PRODUCTS), (0.29, ADDRESSES), (88, COPIES_KV), (85, OPERANDS_KV), (2, TWO_BLOCKS)),
+    Bounds("attention_backward_kv_kernel<128>", 256, 129 * KIB,
+           (2.85, PRODUCTS), (0.39, ADDRESSES), (88, COPIES_KV), (90, OPERANDS_KV), (1, ONE_BLOCK)),
+    Bounds("attention_backward_q_kernel<64>", 128, 64 * KIB,
+           (3.64, PRODUCTS), (0.4, ADDRESSES), (100, COPIES), (100, OPERANDS), (2, TWO_BLOCKS)),
+    Bounds("attention_backward_q_kernel<128>", 256, 128 * KIB,
+           (3.04, PRODUCTS), (0.5, ADDRESSES), (100, COPIES), (100, OPERANDS), (1, ONE_BLOCK)),
+    Bounds("attention_delta_kernel<64>", 256, 0, (59, MEMORY), (32, "of each thread's two accesses, once"),
+           (66, "two loads; one lane in eight stores the sum"), NO_LIMIT, (8, FULL), straight=True),
+    Bounds(f"residual_layer_norm_kernel<{BF}, 8, 1, false>", 512, 0, (50, MEMORY), (13.5, CONVERSION),
+           (80, ROW_NUMBERS), NO_LIMIT, (2, "one adds up its row while the other loads"), straight=True),
+    Bounds(f"layer_norm_backward_kernel<{BF}, 8, 1, false>", 512, 0, (43.7, MEMORY), (10.3, CONVERSION),
+           (77, ROW_NUMBERS), NO_LIMIT, (1, "rather one block than spilled sums")),
+    Bounds(f"map_two_kernel<{BF}, 8, TimesGeluDerivative>", 256, 0,
+           (293, "both forms of GELU are in the loop, of which one is taken"), (29.5, CONVERSION), (100, ALL_WIDE),
+           NO_LIMIT, (5, "40 warps with two loads each under way")),
+    Bounds(f"map_kernel<{BF}, 8, GeluOf>", 256, 0,
+           (338, "both forms of GELU are in the loop, of which one is taken"), (22.1, CONVERSION), (100, ALL_WIDE),
+           NO_LIMIT, (8, FULL)),
+    Bounds(f"column_sums_kernel<{BF}, 8>", 256, 0, (21.4, MEMORY), (11.3, CONVERSION), (100, ALL_WIDE), NO_LIMIT,
+           (5, "40 warps with four loads each under way")),
+    Bounds("update_moments_kernel<false>", 256, 0, (25.7, MEMORY), (2.95, FLOATS), (100, ALL_WIDE), NO_LIMIT,
+           (5, "40 warps with four loads each under way")),
+    Bounds("apply_kernel", 256, 0, (4.64, MEMORY), (0.86, FLOATS),
+           (75, "bfloat16 copies are stored by fours, one access in four"), NO_LIMIT, (8, FULL)),
+    Bounds("squares_kernel", 256, 0, (9.7, MEMORY), (0.39, FLOATS), (100, ALL_WIDE), NO_LIMIT,
+           (6, "48 warps with 16 loads each under way")),
+    Bounds("to_bfloat16_kernel<8>", 256, 0, (5.5, MEMORY), (2.75, FLOATS), (100, ALL_WIDE), NO_LIMIT, (8, FULL)),
+    Bounds(f"extract_residues_kernel<{BF}, 8, (protalbert::OutputType)0>", 256, 0, (8.75, MEMORY), (5.15, CONVERSION),
+           (100, ALL_WIDE), NO_LIMIT, (8, FULL)),
 ]
 
 # Bytes of shared memory of a multiprocessor (CUDA C++ Programming Guide, technical specifications per compute capability).
@@ -256,33 +273,27 @@ class Quantity(NamedTuple):
     name: str
     value: float
     bound: float
-    most: bool  # whether the bound is an upper one
-    of_compiler: bool  # whether it is asked only of the compiler that the bound was measured with
-    why: str
+    reason: str
+    most: bool = False  # the bound is an upper one
+    of_compiler: bool = False  # it is asked only of the compiler that was measured
 
     def broken(self):
         return self.value > self.bound if self.most else self.value < self.bound
 
+    def __str__(self):
+        return f"{self.name}: {self.value:.4g}, at {'most' if self.most else 'least'} {self.bound}: {self.reason}"
+
 
 def quantities(kernel, bounds, counts):
-    """Everything that is bounded, and why."""
-    if counts.products:
-        unit, units, waiting = "a product", counts.products, "tensor cores"
-    else:
-        unit, units, waiting = "an access", max(counts.accesses, 1), "memory"
+    """All that is bounded."""
+    unit, units = ("a product", counts.products) if counts.products else ("an access", max(counts.accesses, 1))
     return [
-        Quantity(f"instructions {unit}", counts.instructions / units, bounds.instructions, True, True,
-                 f"the {waiting} must not wait for the schedulers"),
-        Quantity(f"integer instructions {unit}", counts.integers / units, bounds.integers, True, True,
-                 "addresses should be a base and constants, of numbers that the compiler knows are not negative"),
-        Quantity("accesses to local memory", counts.local, 0, True, False,
-                 "what does not fit the registers comes and goes by memory in each round"),
-        Quantity("% of accesses to global memory with 16 bytes", counts.wide_global, bounds.wide_global, False, False,
-                 "narrower ones take more instructions for as many bytes"),
-        Quantity("% of accesses to shared memory with 16 bytes", counts.wide_shared, bounds.wide_shared, False, False,
-                 "an ldmatrix x4 feeds two products; narrower ones take the time of the products"),
-        Quantity("blocks a multiprocessor", blocks(kernel, bounds), bounds.blocks, False, False,
-                 "while one waits for its barrier or for memory another must have work"),
+        Quantity(f"instructions {unit}", counts.instructions / units, *bounds.instructions, most=True, of_compiler=True),
+        Quantity(f"integer instructions {unit}", counts.integers / units, *bounds.integers, most=True, of_compiler=True),
+        Quantity("accesses to local memory", counts.local, 0, "a spilled register is a load or a store each round", most=True),
+        Quantity("% of accesses to global memory with 16 bytes", counts.wide_global, *bounds.wide_global),
+        Quantity("% of accesses to shared memory with 16 bytes", counts.wide_shared, *bounds.wide_shared),
+        Quantity("blocks a multiprocessor", blocks(kernel, bounds), *bounds.blocks),
     ]
 
 
@@ -302,25 +313,23 @@ def main():
     objects = sorted((build / "tests/cuda_build").rglob("*.cu.o"))
     found = [kernel for file in objects for kernel in kernels(folder, file, table)]
     failures = [f"{name}: there is no such kernel" for name in table.keys() - {kernel.name for kernel in found}]
-    print("      hot loop   product  integer   a unit: of these          local  16 bytes, %  registers  blocks")
-    print("  instructions         %        %      all   integer  unit   memory  global shared                   sm  kernel")
+    print("    hot loop  products integer  instructions a unit     local 16 bytes, %  regis-")
+    print("instructions         %       %     all  integer  of      memory global shared   ters blocks  sm  kernel")
     for kernel in sorted(found, key=lambda kernel: ([*table].index(kernel.name), kernel.capability)):
         bounds = table[kernel.name]
         counts = count(kernel.code, bounds.straight)
-        all_, integers, local, wide_global, wide_shared, resident = quantities(kernel, bounds, counts)
-        print(f"{counts.instructions:>14} {100 * counts.products / counts.instructions:>9.1f} "
-              f"{100 * counts.integers / counts.instructions:>8.1f} {all_.value:>8.2f} {integers.value:>9.2f}  "
-              f"{'product' if counts.products else 'access ':<8}{local.value:>4} {wide_global.value:>7.0f} "
-              f"{wide_shared.value:>6.0f} {kernel.registers:>10} {resident.value:>7}  {kernel.capability}  {kernel.name}")
-        for quantity in (all_, integers, local, wide_global, wide_shared, resident):
-            if quantity.broken() and (measured or not quantity.of_compiler):
-                failures.append(f"{kernel.name} (sm_{kernel.capability}): {quantity.name}: {quantity.value:.4g}, "
-                                f"{'at most' if quantity.most else 'at least'} {quantity.bound}: {quantity.why} "
-                                f"({bounds.reason})")
+        bounded = quantities(kernel, bounds, counts)
+        every, integers, local, wide_global, wide_shared, resident = (quantity.value for quantity in bounded)
+        print(f"{counts.instructions:>12} {100 * counts.products / counts.instructions:>9.1f} "
+              f"{100 * counts.integers / counts.instructions:>7.1f} {every:>7.2f} {integers:>8.2f}  "
+              f"{'product' if counts.products else 'access ':<7} {local:>6} {wide_global:>6.0f} {wide_shared:>6.0f} "
+              f"{kernel.registers:>6} {resident:>6}  {kernel.capability}  {kernel.name}")
+        failures += [f"{kernel.name} (sm_{kernel.capability}): {quantity}" for quantity in bounded
+                     if quantity.broken() and (measured or not quantity.of_compiler)]
     if not measured:
         print(f"numbers of instructions are not held to their bounds: nvcc is {release}, not {MEASURED_WITH}")
     if failures:
-        sys.exit("failed: " + "\nfailed: ".join(failures))
+        sys.exit("\n".join(f"failed: {failure}" for failure in failures))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,7 @@
+# What reads the kernels' machine code, tested on listings of its own: that needs no nvcc.
+add_test(NAME cuda_build.machine_code COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/cuda_build/test_machine_code.py)
+protalbert_test_settings(cuda_build.machine_code 1 1)
+
 # The CUDA backend by nvcc, where there is one: no warnings, no spills in attention, machine code within bounds,
 # and a program that runs without a GPU.
 if(NOT PROTALBERT_CUDA AND NOT PROTALBERT_SANITIZE)
