@@ -244,8 +244,9 @@ struct Candidate {
 };
 
 /// Times the candidates and prints their lines. They take turns: the clock that the GPU's power allows falls while it
-/// works, and is to fall for all alike. The whole takes about `seconds`, and at least three turns.
-void measure(std::vector<Candidate> candidates, double seconds, Backend& backend) {
+/// works, and is to fall for all alike. The whole takes about `seconds`, and at least three turns. Returns the lines of
+/// those that ran.
+std::vector<Line> measure(std::vector<Candidate> candidates, double seconds, Backend& backend) {
     std::vector<Candidate> able;
     for (Candidate& candidate : candidates) {
         try {
@@ -258,7 +259,7 @@ void measure(std::vector<Candidate> candidates, double seconds, Backend& backend
             print(candidate.line);
         }
     }
-    if (able.empty()) return;
+    if (able.empty()) return {};
     struct Timing {
         OwnEvent begin, end;
     };
@@ -286,20 +287,24 @@ void measure(std::vector<Candidate> candidates, double seconds, Backend& backend
             candidate.line["error"] = error.what();
             print(candidate.line);
         }
-        return;
+        return {};
     }
+    const auto rounded = [](double x, double parts) { return std::round(x * parts) / parts; };
+    std::vector<Line> lines;
     for (std::size_t i = 0; i < able.size(); ++i) {
         std::vector<double> times;
         for (const Timing& timing : timings[i])
             times.push_back(1e3 * backend.seconds_between(timing.begin.get(), timing.end.get()));
         std::sort(times.begin(), times.end());
         const double median = times[times.size() / 2];
-        able[i].line["ms"] = median;
-        able[i].line["ms_least"] = times.front();
+        able[i].line["ms"] = rounded(median, 1e4);
+        able[i].line["ms_least"] = rounded(times.front(), 1e4);
         able[i].line["runs"] = times.size();
-        if (able[i].flops > 0) able[i].line["tflops"] = 1e-9 * able[i].flops / median;
+        if (able[i].flops > 0) able[i].line["tflops"] = rounded(1e-9 * able[i].flops / median, 100);
         print(able[i].line);
+        lines.push_back(std::move(able[i].line));
     }
+    return lines;
 }
 
 Line line_of(const char* section, const std::string& product, const Product& p, const std::string& variant) {
@@ -314,7 +319,7 @@ Candidate first_choice(const char* section, const std::string& name, const Matmu
     return candidate;
 }
 
-/// Times every algorithm of a product.
+/// Times every algorithm of a product, and tells the fastest beside the first, which the backend takes.
 void measure_algorithms(const char* section, const std::string& name, const Matmul& matmul, const std::string& variant,
                         double seconds, Backend& backend) {
     std::vector<Candidate> candidates;
@@ -323,7 +328,14 @@ void measure_algorithms(const char* section, const std::string& name, const Matm
                               [&matmul, i] { matmul.run(i); }});
         matmul.describe(candidates.back().line, i);
     }
-    measure(std::move(candidates), seconds, backend);
+    const std::vector<Line> lines = measure(std::move(candidates), seconds, backend);
+    if (lines.empty()) return;
+    const auto fastest =
+        std::min_element(lines.begin(), lines.end(), [](const Line& a, const Line& b) { return a["ms"] < b["ms"]; });
+    Line line = line_of(section, name, matmul.product(), variant + ": fastest");
+    for (const char* key : {"algorithm", "ms", "tflops"}) line[key] = (*fastest)[key];
+    if (lines.front()["algorithm"] == 0) line["ms_of_first"] = lines.front()["ms"];
+    print(line);
 }
 
 /// How far numbers are from what they should be, in root mean squares of that; `bias`: on average.
