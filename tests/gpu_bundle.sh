@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
     cat <<'TEXT'
-usage: tests/gpu_bundle.sh [--with-nccl] [--proteins FASTA] OUTPUT.tar.zst
+usage: tests/gpu_bundle.sh [--without-nccl] [--built FOLDER] [--proteins FASTA] OUTPUT.tar.zst
 
 Builds in build/ with CUDA for compute capabilities 8.0 and 9.0 and packs the programs, the tests that a GPU runs,
 their libraries, Open MPI's plugins, 2,000 proteins and a small checkpoint. Afterwards, where the GPU is:
@@ -17,15 +17,17 @@ their libraries, Open MPI's plugins, 2,000 proteins and a small checkpoint. Afte
 That machine must have an x86-64 processor, a driver for CUDA 13, glibc and libstdc++ as new as this machine's, and
 cuBLASLt 13 from CUDA's toolkit or from PyTorch. Programs run there as one process on one GPU.
 
-  --with-nccl       links NCCL, which that machine must then have, too; one GPU needs none
+  --without-nccl    leaves NCCL out, which that machine must have otherwise; one GPU needs none
+  --built FOLDER    packs what this build folder's target with_cuda has made, and builds nothing
   --proteins FASTA  takes the 2,000 proteins from this file (default: Debian's mmseqs2-examples)
 TEXT
 }
 
-nccl=OFF proteins='' output=''
+build=build packs_alone='' nccl='' proteins='' output=''
 while [ $# -gt 0 ]; do
     case $1 in
-        --with-nccl) nccl=ON ;;
+        --without-nccl) nccl=OFF ;;
+        --built) build=$(realpath "${2:?--built needs a FOLDER}") packs_alone=yes; shift ;;
         --proteins) proteins=$(realpath "${2:?--proteins needs a FASTA}"); shift ;;
         --help) usage; exit 0 ;;
         -*) echo "error: gpu_bundle.sh does not know $1" >&2; usage >&2; exit 2 ;;
@@ -39,15 +41,22 @@ for tool in zstd nvcc cmake strip; do
 done
 
 say() { printf '[bundle] %s\n' "$*"; }
-build=build
 programs=(protalbert_prepare protalbert_pretrain protalbert_embed protalbert_bench test_kernels_gpu test_cuda_parity
     probe_products)
 
-say "1/4 building for compute capabilities 8.0 and 9.0 in $build/with_cuda/"
-jobscripts/setup.sh --tests
-log=$build/with_cuda.log
-cmake -S . -B "$build" -DPROTALBERT_NCCL="$nccl" >"$log" && cmake --build "$build" --parallel "$(nproc)" --target with_cuda >>"$log" 2>&1 ||
-    { tail -n 40 "$log" >&2; echo "error: the build failed; its whole log is $log" >&2; exit 1; }
+if [ -n "$packs_alone" ]; then
+    say "1/4 taking what is built in $build/with_cuda/"
+else
+    say "1/4 building for compute capabilities 8.0 and 9.0 in $build/with_cuda/"
+    jobscripts/setup.sh --tests
+    log=$build/with_cuda.log
+    if ! { cmake -S . -B "$build" ${nccl:+"-DPROTALBERT_NCCL=$nccl"} &&
+        cmake --build "$build" --parallel "$(nproc)" --target with_cuda; } >"$log" 2>&1; then
+        tail -n 40 "$log" >&2
+        echo "error: the build failed; its whole log is $log" >&2
+        exit 1
+    fi
+fi
 
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
@@ -59,8 +68,10 @@ for name in "${programs[@]}"; do strip -o "$bundle/bin/$name" "$build/with_cuda/
 # Open MPI knows where its own files are.
 plugins=$(ompi_info --path pkglibdir --parsable | cut -d: -f3)
 messages=$(ompi_info --path pkgdatadir --parsable | cut -d: -f3)
-[ -d "$plugins" ] && [ -d "$messages" ] ||
-    { echo "error: Open MPI's plugins were not found in $plugins; a bundle takes an Open MPI 4" >&2; exit 1; }
+if [ ! -d "$plugins" ] || [ ! -d "$messages" ]; then
+    echo "error: Open MPI's plugins were not found in $plugins; a bundle takes an Open MPI 4" >&2
+    exit 1
+fi
 kept=$bundle/openmpi/lib/$(basename "$plugins")
 mkdir -p "$kept"
 cp "$plugins"/*.so "$kept"
