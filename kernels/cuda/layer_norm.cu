@@ -102,97 +102,117 @@ __global__ void residual_layer_norm_kernel(Element* out, float* mean, float* rst
 /// any GPU adds in the same order.
 constexpr std::int64_t backward_blocks = 264;
 
-/// Grid backward_blocks or fewer: each block (each warp of it) takes rows in turn and adds up its share of dgamma and
-/// dbeta in `partials` [blocks x rows, 2 N]; Kept packs of both in registers, those of very wide rows in memory. Rather
-/// one block at a time than registers that are spilled.
-template <class Element, int Width, int Kept, bool Warp>
-__global__ void __launch_bounds__(most_row_threads, 1)
+/// Threads of a row in the backward pass. A kernel that says so gets 64 registers a thread, half of what a
+/// multiprocessor has for 512 threads: two blocks of rows of 4096 bfloat16 features run at a time, and one waits for
+/// memory while the other computes.
+constexpr int most_backward_threads = 1024;
+
+/// Rows of one pack a thread. Grid backward_blocks or fewer: each block (each warp of it) takes rows in turn, the next
+/// on its way from memory while this one is worked on, and adds up its share of dgamma and dbeta in registers, in the
+/// end in `partials` [blocks x rows, 2 N]. ds may lie over dout or s: each thread has read what it overwrites.
+template <class Element, int Width, bool Warp>
+__global__ void __launch_bounds__(most_backward_threads, 1)
     layer_norm_backward_kernel(Element* ds, float* partials, const Element* dout, const Element* s, const float* mean,
                                const float* rstd, const float* gamma, std::int64_t T, std::int64_t N) {
     SHARED_ARRAY(float, sums, 2 * 32);
     const std::int64_t worker = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
     const std::int64_t workers = static_cast<std::int64_t>(gridDim.x) * blockDim.y;
-    float* const own_gamma = partials + worker * 2 * N;
-    float* const own_beta = own_gamma + N;
-    const auto place = [&](int k) { return (static_cast<std::int64_t>(k) * blockDim.x + threadIdx.x) * Width; };
-    float dgamma[Kept][Width] = {};
-    float dbeta[Kept][Width] = {};
+    const unsigned n = threadIdx.x * Width;
+    const bool inside = n < N;
+    const float share = 1.0F / static_cast<float>(N);
+    float dgamma[Width] = {}, dbeta[Width] = {};
+    Packed<Element, Width> next_dy{}, next_s{};
+    float next_centre = 0, next_inverse = 0;
+    const auto load = [&](std::int64_t row) {
+        if (row >= T || !inside) return;
+        next_centre = mean[row];
+        next_inverse = rstd[row];
+        next_dy = load_packed<Width>(dout + row * N + n);
+        next_s = load_packed<Width>(s + row * N + n);
+    };
+    load(worker);
     for (std::int64_t row = worker; row < T; row += workers) {
-        const Element* const dout_row = dout + row * N;
-        const Element* const s_row = s + row * N;
-        const float centre = mean[row], inverse = rstd[row];
-        float dy[Kept][Width] = {}, x[Kept][Width] = {};
-        float extra_dy[Width], extra_x[Width];
+        const float centre = next_centre, inverse = next_inverse;
+        float g[Width], x[Width], scale[Width] = {};  // g: dout, soon times gamma
+        unpack<Element>(g, next_dy);
+        unpack<Element>(x, next_s);
+        load(row + workers);
+        if (inside) load_floats<Width>(scale, gamma + n);
         float sum = 0, product = 0;
-        const auto load = [&](float(&dy_pack)[Width], float(&x_pack)[Width], std::int64_t n) {
-            load_pack<Width>(dy_pack, dout_row + n);
-            load_pack<Width>(x_pack, s_row + n);
 #pragma unroll
-            for (int i = 0; i < Width; ++i) x_pack[i] = (x_pack[i] - centre) * inverse;
-        };
-        const auto add = [&](const float(&dy_pack)[Width], const float(&x_pack)[Width], std::int64_t n) {
-            float scale[Width];
-            load_floats<Width>(scale, gamma + n);
-#pragma unroll
-            for (int i = 0; i < Width; ++i) {
-                const float g = dy_pack[i] * scale[i];
-                sum += g;
-                product += g * x_pack[i];
-            }
-        };
-#pragma unroll
-        for (int k = 0; k < Kept; ++k) {
-            if (place(k) < N) {
-                load(dy[k], x[k], place(k));
-                add(dy[k], x[k], place(k));
-            }
-        }
-        for (int k = Kept; place(k) < N; ++k) {
-            load(extra_dy, extra_x, place(k));
-            add(extra_dy, extra_x, place(k));
+        for (int i = 0; i < Width; ++i) {
+            x[i] = (x[i] - centre) * inverse;
+            dgamma[i] += g[i] * x[i];
+            dbeta[i] += g[i];
+            g[i] *= scale[i];
+            sum += g[i];
+            product += g[i] * x[i];
         }
         const float2 both = row_sums<Warp>(sum, product, sums);
-        const float average = both.x / static_cast<float>(N), slope = both.y / static_cast<float>(N);
-        const auto write = [&](const float(&dy_pack)[Width], const float(&x_pack)[Width], std::int64_t n) {
-            float scale[Width], result[Width];
+        if (!inside) continue;
+        const float average = both.x * share, slope = both.y * share;
+#pragma unroll
+        for (int i = 0; i < Width; ++i) x[i] = inverse * (g[i] - average - x[i] * slope);
+        store_pack<Width>(ds + row * N + n, x);
+    }
+    if (!inside) return;
+    float* const own = partials + worker * 2 * N;
+    store_floats<Width>(own + n, dgamma);
+    store_floats<Width>(own + N + n, dbeta);
+}
+
+/// Rows of more packs than threads, far wider than any ALBERT's. Grid as above, a block a row: it reads the row twice
+/// and adds up dgamma and dbeta in its `partials` [blocks, 2 N].
+template <class Element, int Width>
+__global__ void __launch_bounds__(most_backward_threads, 1)
+    wide_layer_norm_backward_kernel(Element* ds, float* partials, const Element* dout, const Element* s,
+                                    const float* mean, const float* rstd, const float* gamma, std::int64_t T,
+                                    std::int64_t N) {
+    SHARED_ARRAY(float, sums, 2 * 32);
+    float* const own_gamma = partials + blockIdx.x * 2 * N;
+    float* const own_beta = own_gamma + N;
+    const std::int64_t first = static_cast<std::int64_t>(threadIdx.x) * Width;
+    const std::int64_t step = static_cast<std::int64_t>(blockDim.x) * Width;
+    const float share = 1.0F / static_cast<float>(N);
+    float dy[Width], x[Width], scale[Width], of_gamma[Width] = {}, of_beta[Width] = {};
+    for (std::int64_t n = first; n < N; n += step) {
+        store_floats<Width>(own_gamma + n, of_gamma);
+        store_floats<Width>(own_beta + n, of_beta);
+    }
+    for (std::int64_t row = blockIdx.x; row < T; row += gridDim.x) {
+        const float centre = mean[row], inverse = rstd[row];
+        const auto load = [&](std::int64_t n) {
+            load_pack<Width>(dy, dout + row * N + n);
+            load_pack<Width>(x, s + row * N + n);
             load_floats<Width>(scale, gamma + n);
 #pragma unroll
-            for (int i = 0; i < Width; ++i) result[i] = inverse * (dy_pack[i] * scale[i] - average - x_pack[i] * slope);
-            store_pack<Width>(ds + row * N + n, result);
+            for (int i = 0; i < Width; ++i) x[i] = (x[i] - centre) * inverse;
         };
-#pragma unroll
-        for (int k = 0; k < Kept; ++k) {
-            if (place(k) < N) {
-                write(dy[k], x[k], place(k));
-#pragma unroll
-                for (int i = 0; i < Width; ++i) {
-                    dgamma[k][i] += dy[k][i] * x[k][i];
-                    dbeta[k][i] += dy[k][i];
-                }
-            }
-        }
-        for (int k = Kept; place(k) < N; ++k) {
-            const std::int64_t n = place(k);
-            load(extra_dy, extra_x, n);
-            write(extra_dy, extra_x, n);
-            const bool first = row == worker;
+        float sum = 0, product = 0;
+        for (std::int64_t n = first; n < N; n += step) {
+            load(n);
 #pragma unroll
             for (int i = 0; i < Width; ++i) {
-                own_gamma[n + i] = (first ? 0 : own_gamma[n + i]) + extra_dy[i] * extra_x[i];
-                own_beta[n + i] = (first ? 0 : own_beta[n + i]) + extra_dy[i];
+                sum += dy[i] * scale[i];
+                product += dy[i] * scale[i] * x[i];
             }
         }
-    }
+        const float2 both = row_sums<false>(sum, product, sums);
+        const float average = both.x * share, slope = both.y * share;
+        for (std::int64_t n = first; n < N; n += step) {
+            load(n);
+            load_floats<Width>(of_gamma, own_gamma + n);
+            load_floats<Width>(of_beta, own_beta + n);
 #pragma unroll
-    for (int k = 0; k < Kept; ++k) {
-        if (place(k) < N) {
-            store_floats<Width>(own_gamma + place(k), dgamma[k]);
-            store_floats<Width>(own_beta + place(k), dbeta[k]);
+            for (int i = 0; i < Width; ++i) {
+                of_gamma[i] += dy[i] * x[i];
+                of_beta[i] += dy[i];
+                x[i] = inverse * (dy[i] * scale[i] - average - x[i] * slope);
+            }
+            store_floats<Width>(own_gamma + n, of_gamma);
+            store_floats<Width>(own_beta + n, of_beta);
+            store_pack<Width>(ds + row * N + n, x);
         }
-    }
-    if (worker < T) return;
-    for (int k = Kept; place(k) < N; ++k) {  // a worker without a row
-        for (int i = 0; i < Width; ++i) own_gamma[place(k) + i] = own_beta[place(k) + i] = 0;
     }
 }
 
@@ -241,18 +261,24 @@ void CudaBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbet
         using Element = decltype(element);
         const bool wide = N % full_width<Element> == 0 && aligned(ds.data, dout.data, s.data, gamma);
         with_width<Element>(wide, [&](auto width) {
-            const RowThreads shape = row_threads(N, width);
+            const RowThreads shape = row_threads(N, width, most_backward_threads);
             const std::int64_t blocks = std::clamp<std::int64_t>(
                 std::min(divide_up(T, shape.rows), scratch_elements<float>() / (2 * N * shape.rows)), 1,
                 backward_blocks);
-            with_row_shape(shape, divide_up(N, width), [&](auto kept, auto warp) {
-                launch("layer_norm_backward",
-                       layer_norm_backward_kernel<Element, decltype(width)::value, decltype(kept)::value,
-                                                  decltype(warp)::value>,
-                       dim3(static_cast<unsigned>(blocks)), shape.block(), 0, handle(stream), elements<Element>(ds),
-                       partials, static_cast<const Element*>(elements<Element>(dout)),
+            const auto run = [&](auto kernel) {
+                launch("layer_norm_backward", kernel, dim3(static_cast<unsigned>(blocks)), shape.block(), 0,
+                       handle(stream), elements<Element>(ds), partials,
+                       static_cast<const Element*>(elements<Element>(dout)),
                        static_cast<const Element*>(elements<Element>(s)), mean, rstd, gamma, T, N);
-            });
+            };
+            constexpr int pack = decltype(width)::value;
+            if (shape.warp()) {
+                run(layer_norm_backward_kernel<Element, pack, true>);
+            } else if (divide_up(N, pack) <= shape.threads) {
+                run(layer_norm_backward_kernel<Element, pack, false>);
+            } else {
+                run(wide_layer_norm_backward_kernel<Element, pack>);
+            }
             add_partials(dgamma, N, dbeta, N, partials, blocks * shape.rows, true, handle(stream));
         });
     });

@@ -18,15 +18,23 @@ __device__ inline float rounded(float x) {
     return to_float(from_float<Element>(x));
 }
 
-/// values [Width] from memory; Width is 1 or full_width, then the address is a multiple of 16 bytes.
+/// Width elements as they lie in memory; Width is 1 or full_width.
+template <class Element, int Width>
+using Packed = std::conditional_t<Width == 1, Element, uint4>;
+
+/// From memory; the address is a multiple of 16 bytes where Width is full_width.
 template <int Width, class Element>
-__device__ inline void load_pack(float (&values)[Width], const Element* from) {
+__device__ inline Packed<Element, Width> load_packed(const Element* from) {
+    return *reinterpret_cast<const Packed<Element, Width>*>(from);
+}
+
+template <class Element, int Width>
+__device__ inline void unpack(float (&values)[Width], const Packed<Element, Width>& packed) {
     if constexpr (Width == 1) {
-        values[0] = to_float(*from);
+        values[0] = to_float(packed);
     } else {
         static_assert(Width == full_width<Element>);
-        const uint4 raw = *reinterpret_cast<const uint4*>(from);
-        const std::uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+        const std::uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             if constexpr (sizeof(Element) == 4) {
@@ -38,6 +46,12 @@ __device__ inline void load_pack(float (&values)[Width], const Element* from) {
             }
         }
     }
+}
+
+/// values [Width] from memory, as by load_packed.
+template <int Width, class Element>
+__device__ inline void load_pack(float (&values)[Width], const Element* from) {
+    unpack<Element>(values, load_packed<Width>(from));
 }
 
 /// The opposite of load_pack; rounds to nearest.

@@ -19,11 +19,11 @@ struct RowThreads {
 /// compiler (__launch_bounds__): with more, a block would not start.
 constexpr int most_row_threads = 512;
 
-/// For rows of N elements in packs of `width`.
-inline RowThreads row_threads(std::int64_t N, int width) {
+/// For rows of N elements in packs of `width`; at most most_threads, a multiple of 32.
+inline RowThreads row_threads(std::int64_t N, int width, int most_threads = most_row_threads) {
     const std::int64_t warps = divide_up(divide_up(N, width), 32);
     if (warps <= 1) return {32, 4};
-    return {static_cast<unsigned>(32 * std::min<std::int64_t>(warps, most_row_threads / 32)), 1};
+    return {static_cast<unsigned>(32 * std::min<std::int64_t>(warps, most_threads / 32)), 1};
 }
 
 /// Sums over the threads of a row, the same in all of them, in a fixed order. `sums` is the block's, [2 * 32].
