@@ -110,7 +110,7 @@ RESERVED_SHARED = 1 * KIB
 
 # Opcodes with their modifiers. Moves are no arithmetic, though the multiplier does some of them.
 PRODUCT = re.compile(r"HMMA\b")
-INTEGER = re.compile(r"(U?(IADD3?|IMAD|IMUL|ISETP|IMNMX|IABS|LEA|LOP3|SHF|PRMT|SEL|SGXT|BMSK|FLO|POPC|BREV)|VI\w+)\b(?!\.MOV)")
+INTEGER = re.compile(r"(U?(IADD3?|IMAD|ISETP|IMNMX|IABS|LEA|LOP3|SHF|PRMT|SEL|SGXT|BMSK|FLO|POPC|BREV)|VI\w+)\b(?!\.MOV)")
 GLOBAL = re.compile(r"(LDG|STG|LDGSTS|LD|ST)\b")
 SHARED = re.compile(r"(LDS|STS|LDSM)\b")
 LOCAL = re.compile(r"(LDL|STL)\b")
@@ -288,11 +288,16 @@ class Quantity(NamedTuple):
 
 def quantities(kernel, bounds, counts):
     """All that is bounded."""
-    unit, units = ("a product", counts.products) if counts.products else ("an access", max(counts.accesses - bounds.cached, 1))
+    if counts.products:
+        unit, units = "a product", counts.products
+    else:
+        unit, units = "an access", max(counts.accesses - bounds.cached, 1)
+    every, integers = counts.instructions / units, counts.integers / units
+    spill = "a spilled register is a load or a store each round"
     return [
-        Quantity(f"instructions {unit}", counts.instructions / units, *bounds.instructions, most=True, of_compiler=True),
-        Quantity(f"integer instructions {unit}", counts.integers / units, *bounds.integers, most=True, of_compiler=True),
-        Quantity("accesses to local memory", counts.local, 0, "a spilled register is a load or a store each round", most=True),
+        Quantity(f"instructions {unit}", every, *bounds.instructions, most=True, of_compiler=True),
+        Quantity(f"integer instructions {unit}", integers, *bounds.integers, most=True, of_compiler=True),
+        Quantity("accesses to local memory", counts.local, 0, spill, most=True),
         Quantity("% of accesses to global memory with 16 bytes", counts.wide_global, *bounds.wide_global),
         Quantity("% of accesses to shared memory with 16 bytes", counts.wide_shared, *bounds.wide_shared),
         Quantity("blocks a multiprocessor", blocks(kernel, bounds), *bounds.blocks),
