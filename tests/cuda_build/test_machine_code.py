@@ -55,7 +55,8 @@ class MachineCode(unittest.TestCase):
         self.assertEqual(live, set(range(15)))  # lanes are not apart, nothing is behind the end
 
     def test_a_way_into_the_middle_makes_no_loop(self):
-        _, bodies = loops(listing("@P0 BRA to middle\n head:\n FADD R0, R0, R1\n middle:\n FADD R0, R0, R1\n @P1 BRA to head\n EXIT"))
+        add = "FADD R0, R0, R1"
+        _, bodies = loops(listing(f"@P0 BRA to middle\n head:\n {add}\n middle:\n {add}\n @P1 BRA to head\n EXIT"))
         self.assertEqual(bodies, [])
 
     def test_the_hot_loop(self):
@@ -83,7 +84,8 @@ class MachineCode(unittest.TestCase):
         bounds = Bounds("walk", 128, 0, (7, "time"), (1, "addresses"), (50, ""), (100, ""), (2, ""))
         kernel = Kernel("walk", "90", 128, 1024, listing(WALK.replace("FSEL R7", "LDL R7")))
         broken = [str(q) for q in quantities(kernel, bounds, count(kernel.code, False)) if q.broken()]
-        self.assertEqual(broken, ["accesses to local memory: 1, at most 0: a spilled register is a load or a store each round"])
+        self.assertEqual(broken, ["accesses to local memory: 1, at most 0: a spilled register is a load or a store "
+                                  "each round"])
 
     def test_signed_addresses_break_a_bound(self):
         bounds = Bounds("walk", 128, 0, (7, "time"), (1, "addresses"), (50, ""), (100, ""), (2, ""))
