@@ -154,8 +154,12 @@ void CudaBackend::synchronize(Stream stream) { PROTALBERT_CUDA_CHECK(cudaStreamS
 // Streams and events. The default stream would wait for all others if they were not made non-blocking.
 
 Stream CudaBackend::make_stream() {
+    // The highest priority: a sum between GPUs, a few blocks, otherwise starts when the last block of a product that
+    // fills the GPU has.
+    int least = 0, greatest = 0;
+    PROTALBERT_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
     cudaStream_t stream = nullptr;
-    PROTALBERT_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    PROTALBERT_CUDA_CHECK(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, greatest));
     return {stream};
 }
 
