@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "kernels/cuda/backend_class.hpp"
 #include "kernels/cuda/check.hpp"
+#include "kernels/cuda/machine_code.hpp"
 
 namespace protalbert {
 
@@ -64,6 +65,15 @@ std::unique_ptr<Backend> make_cuda_backend(Precision precision) {
                         "--device cpu",
                         properties.name, properties.major, properties.minor));
     }
+    const cudaError_t code = cuda::find_machine_code();
+    if (code == cudaErrorNoKernelImageForDevice || code == cudaErrorInvalidDeviceFunction) {
+        cudaGetLastError();  // told here
+        throw InputError(
+            fmt::format("device cuda: {} has compute capability {}.{}, for which this program has no code; build it "
+                        "again with CUDA_ARCH = {}{} in Makefile.inc, or choose --device cpu",
+                        properties.name, properties.major, properties.minor, properties.major, properties.minor));
+    }
+    PROTALBERT_CUDA_CHECK(code);
     return std::make_unique<cuda::CudaBackend>(precision);
 }
 
