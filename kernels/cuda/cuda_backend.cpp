@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "kernels/cuda/backend_class.hpp"
 #include "kernels/cuda/check.hpp"
+#include "kernels/cuda/machine_code.hpp"
 
 namespace protalbert {
 
@@ -64,6 +65,15 @@ std::unique_ptr<Backend> make_cuda_backend(Precision precision) {
                         "--device cpu",
                         properties.name, properties.major, properties.minor));
     }
+    const cudaError_t code = cuda::find_machine_code();
+    if (code == cudaErrorNoKernelImageForDevice || code == cudaErrorInvalidDeviceFunction) {
+        cudaGetLastError();  // told here
+        throw InputError(
+            fmt::format("device cuda: {} has compute capability {}.{}, for which this program has no code; build it "
+                        "again with CUDA_ARCH = {}{} in Makefile.inc, or choose --device cpu",
+                        properties.name, properties.major, properties.minor, properties.major, properties.minor));
+    }
+    PROTALBERT_CUDA_CHECK(code);
     return std::make_unique<cuda::CudaBackend>(precision);
 }
 
@@ -154,8 +164,12 @@ void CudaBackend::synchronize(Stream stream) { PROTALBERT_CUDA_CHECK(cudaStreamS
 // Streams and events. The default stream would wait for all others if they were not made non-blocking.
 
 Stream CudaBackend::make_stream() {
+    // The highest priority: a sum between GPUs, a few blocks, otherwise starts when the last block of a product that
+    // fills the GPU has.
+    int least = 0, greatest = 0;
+    PROTALBERT_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
     cudaStream_t stream = nullptr;
-    PROTALBERT_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    PROTALBERT_CUDA_CHECK(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, greatest));
     return {stream};
 }
 

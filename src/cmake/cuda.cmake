@@ -36,11 +36,16 @@ function(protalbert_cuda_library name kind)
   endif()
 endfunction()
 
-# The interface library `nccl`, where NCCL is found: it sums gradients between GPUs. Without it MPI does, through the host.
+# The interface library `nccl`, where NCCL is wanted and found: it sums gradients between GPUs. Without it MPI does, through
+# the host.
 macro(protalbert_find_nccl)
-  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATHS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
-  find_library(NCCL_LIBRARY nccl HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATHS ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib lib64)
-  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+  if(PROTALBERT_NCCL)
+    find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATHS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
+    find_library(NCCL_LIBRARY nccl HINTS ${NCCL_ROOT} ENV NCCL_ROOT PATHS ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib lib64)
+  endif()
+  if(NOT PROTALBERT_NCCL)
+    message(STATUS "NCCL is left out (NCCL in Makefile.inc): MPI will sum gradients, through the host")
+  elseif(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
     add_library(nccl INTERFACE)
     target_include_directories(nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
     target_compile_definitions(nccl INTERFACE PROTALBERT_NCCL)

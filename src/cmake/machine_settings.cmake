@@ -5,7 +5,7 @@ set(machine_file ${CMAKE_SOURCE_DIR}/Makefile.inc)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${machine_file})
 
 # KEY of Makefile.inc -> variable of CMake.
-set(machine_keys CC CXX CXXFLAGS BUILD_TYPE MPICXX HDF5_ROOT KOKKOS_ROOT DNNL_ROOT CUDA CUDA_ARCH NCCL_ROOT)
+set(machine_keys CC CXX CXXFLAGS BUILD_TYPE MPICXX HDF5_ROOT KOKKOS_ROOT DNNL_ROOT CUDA CUDA_ARCH NCCL NCCL_ROOT)
 set(machine_variable_CC CMAKE_C_COMPILER)
 set(machine_variable_CXX CMAKE_CXX_COMPILER)
 set(machine_variable_CXXFLAGS CMAKE_CXX_FLAGS)
@@ -16,6 +16,7 @@ set(machine_variable_KOKKOS_ROOT Kokkos_ROOT)
 set(machine_variable_DNNL_ROOT dnnl_ROOT)
 set(machine_variable_CUDA PROTALBERT_CUDA)
 set(machine_variable_CUDA_ARCH CMAKE_CUDA_ARCHITECTURES)
+set(machine_variable_NCCL PROTALBERT_NCCL)
 set(machine_variable_NCCL_ROOT NCCL_ROOT)
 
 # A changed file makes CMake search again instead of keeping what it found under the old settings.

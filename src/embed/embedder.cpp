@@ -59,7 +59,8 @@ void reserve_embed_memory(const ModelConfig& config, const VectorChoice& choice,
                           std::int64_t sequences, Backend& backend) {
     const std::optional<MemorySize> memory = backend.memory();
     if (!memory || tokens == 0) return;
-    constexpr std::size_t others = std::size_t{1} << 29;  // what CUDA loads when kernels run first
+    // 1.5 GiB for what CUDA loads when kernels run first, as in training: cuBLASLt's are the same.
+    constexpr std::size_t others = std::size_t{3} << 29;
     const std::size_t available = memory->free > others ? memory->free - others : 0;
     const std::size_t bytes = embed_memory_bytes(config, choice, tokens, sequences, backend.element_bytes());
     const auto text = [](std::size_t n) { return format_bytes(static_cast<double>(n)); };

@@ -7,6 +7,6 @@ protalbert_test_settings(cuda_build.machine_code 1 1)
 if(NOT PROTALBERT_CUDA AND NOT PROTALBERT_SANITIZE)
   add_subdirectory(cuda_build)
   protalbert_script_test(cuda_build build)
-  # Fourteen files for two compute capabilities take nvcc a minute or two on two cores.
+  # Sixteen files for two compute capabilities take nvcc a minute or two on two cores.
   set_tests_properties(cuda_build.build PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1200 PROCESSORS 2)
 endif()

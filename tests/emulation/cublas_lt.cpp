@@ -1,6 +1,10 @@
 // cuBLASLt's matrix products as loops of the host. It counts columns first, as cuBLASLt does. An algorithm holds what
 // it was asked for: a call of other alignments or distances between columns fails, where a GPU would read at a wrong
 // place, stop, or happen to do well. So does what cuBLASLt leaves open: nothing is to depend on it.
+//
+// The library has no algorithm for some products, and nobody knows before for which. With PROTALBERT_TEST_REFUSALS =
+// SEED this one refuses half of those that are small or have an epilogue, and half of the uses of an algorithm for
+// another size than it was asked for; seed and product decide which. So every way around a refusal is walked.
 
 #include <cublasLt.h>
 #include <cuda_bf16.h>
@@ -9,6 +13,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -37,6 +42,7 @@ namespace {
 /// What an algorithm is for.
 struct Purpose {
     std::int64_t a_stride, b_stride, d_stride;
+    std::int32_t columns, depth;
     std::array<std::uint16_t, 6> alignments;  ///< of a, b, c, d, the bias and the second output
     std::uint16_t epilogue;
     std::uint8_t transpose_a, transpose_b, d_type;
@@ -115,6 +121,8 @@ Purpose purpose_of(const cublasLtMatmulDescOpaque_t& description, const cublasLt
     return {.a_stride = a.stride,
             .b_stride = b.stride,
             .d_stride = d.stride,
+            .columns = static_cast<std::int32_t>(d.columns),
+            .depth = static_cast<std::int32_t>(description.transpose_a == CUBLAS_OP_T ? a.rows : a.columns),
             .alignments = {1, 1, 1, 1, alignment_of(description.bias), alignment_of(description.aux)},
             .epilogue = static_cast<std::uint16_t>(description.epilogue),
             .transpose_a = description.transpose_a == CUBLAS_OP_T,
@@ -126,6 +134,24 @@ bool same(const Purpose& one, const Purpose& other) {
     return one.a_stride == other.a_stride && one.b_stride == other.b_stride && one.d_stride == other.d_stride &&
            one.epilogue == other.epilogue && one.transpose_a == other.transpose_a &&
            one.transpose_b == other.transpose_b && one.d_type == other.d_type;
+}
+
+/// Whether PROTALBERT_TEST_REFUSALS takes an algorithm away. `purpose`: of the product that is asked for or computed,
+/// `rows` of its d; `borrowed`: the algorithm was chosen for another size.
+bool refused(const Purpose& purpose, std::int64_t rows, bool borrowed) {
+    const char* const seed = std::getenv("PROTALBERT_TEST_REFUSALS");
+    if (seed == nullptr) return false;
+    constexpr std::int64_t small = 64;
+    const bool is_small = std::min({rows, std::int64_t{purpose.columns}, std::int64_t{purpose.depth}}) <= small;
+    if (!is_small && !borrowed && purpose.epilogue == CUBLASLT_EPILOGUE_DEFAULT) return false;
+    std::uint64_t hash = std::strtoull(seed, nullptr, 10);
+    for (const std::int64_t part :
+         {rows, std::int64_t{purpose.columns}, std::int64_t{purpose.depth}, std::int64_t{purpose.epilogue},
+          std::int64_t{purpose.transpose_a}, std::int64_t{purpose.transpose_b}, std::int64_t{borrowed}}) {
+        hash = (hash ^ static_cast<std::uint64_t>(part)) * 0x9e3779b97f4a7c15U;
+        hash ^= hash >> 32;
+    }
+    return hash % 2 == 1;
 }
 
 }  // namespace
@@ -239,6 +265,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     // As the library, which has no fused kernel for some shapes: here those of odd sizes.
     if (epilogue == CUBLASLT_EPILOGUE_BGRADB && d->columns % 2 != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
     Purpose purpose = purpose_of(*description, *a, *b, *d);
+    if (refused(purpose, d->rows, false)) return CUBLAS_STATUS_NOT_SUPPORTED;
     std::copy(preference->alignments.begin(), preference->alignments.end(), purpose.alignments.begin());
     results[0] = {};
     std::memcpy(results[0].algo.data, &purpose, sizeof purpose);
@@ -255,8 +282,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
     if (*static_cast<const float*>(alpha) != 1) return CUBLAS_STATUS_INVALID_VALUE;
     Purpose purpose{};
     std::memcpy(&purpose, algorithm->data, sizeof purpose);
-    if (!same(purpose, purpose_of(*description, *a_layout, *b_layout, *d_layout)))
-        return refuse("the algorithm is for a product of another layout");
+    const Purpose here = purpose_of(*description, *a_layout, *b_layout, *d_layout);
+    if (!same(purpose, here)) return refuse("the algorithm is for a product of another layout");
+    const bool borrowed = purpose.columns != here.columns || purpose.depth != here.depth;
+    if (borrowed && refused(here, d_layout->rows, true)) return CUBLAS_STATUS_NOT_SUPPORTED;
     const std::array<const void*, 6> pointers{a, b, c, d, description->bias, description->aux};
     for (std::size_t i = 0; i < pointers.size(); ++i) {
         if (!divides(purpose.alignments[i], pointers[i])) return refuse("the algorithm is for more aligned matrices");

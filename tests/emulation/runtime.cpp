@@ -25,6 +25,17 @@ constexpr std::size_t most_shared_bytes = 227 << 10;
 /// As many as make "one block a multiprocessor" a loop in small tests too.
 constexpr int multiprocessors = 4;
 
+/// PROTALBERT_TEST_CAPABILITY = MAJOR.MINOR makes the GPU another one.
+struct Capability {
+    int major = 9, minor = 0;
+};
+Capability capability() {
+    Capability capability;
+    const char* const text = std::getenv("PROTALBERT_TEST_CAPABILITY");
+    if (text != nullptr) std::sscanf(text, "%d.%d", &capability.major, &capability.minor);
+    return capability;
+}
+
 thread_local cudaError_t last_error = cudaSuccess;
 
 cudaError_t note(cudaError_t error) {
@@ -76,6 +87,10 @@ const char* cudaGetErrorName(cudaError_t error) {
             return "cudaErrorNoDevice";
         case cudaErrorInvalidDevice:
             return "cudaErrorInvalidDevice";
+        case cudaErrorInvalidDeviceFunction:
+            return "cudaErrorInvalidDeviceFunction";
+        case cudaErrorNoKernelImageForDevice:
+            return "cudaErrorNoKernelImageForDevice";
         case cudaErrorNotReady:
             return "cudaErrorNotReady";
         case cudaErrorLaunchFailure:
@@ -101,7 +116,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     std::snprintf(properties->name, sizeof properties->name, "emulated GPU");
     const pid_t process = getpid();  // each has a GPU of its own
     std::memcpy(properties->uuid.bytes, &process, sizeof process);
-    properties->major = 9;
+    properties->major = capability().major;
+    properties->minor = capability().minor;
     properties->multiProcessorCount = multiprocessors;
     properties->totalGlobalMem = emulation::device_bytes;
     properties->sharedMemPerBlockOptin = most_shared_bytes;
@@ -117,10 +133,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
             *value = multiprocessors;
             break;
         case cudaDevAttrComputeCapabilityMajor:
-            *value = 9;
+            *value = capability().major;
             break;
         case cudaDevAttrComputeCapabilityMinor:
-            *value = 0;
+            *value = capability().minor;
             break;
         case cudaDevAttrMaxSharedMemoryPerBlockOptin:
             *value = static_cast<int>(most_shared_bytes);
@@ -215,6 +231,13 @@ cudaError_t cudaMemset(void* memory, int value, std::size_t bytes) {
     return cudaMemsetAsync(memory, value, bytes, nullptr);
 }
 
+/// The code of a usual build: for 8.0 and 9.0, which other GPUs of the same major number run too.
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+    const int major = capability().major;
+    if (major != 8 && major != 9) return note(cudaErrorNoKernelImageForDevice);
+    *attributes = {static_cast<int>(most_threads)};
+    return cudaSuccess;
+}
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
     if (value < 0 || static_cast<std::size_t>(value) > most_shared_bytes) return note(cudaErrorInvalidValue);

@@ -22,5 +22,7 @@ if(PROTALBERT_EMULATE_CUDA AND NOT PROTALBERT_CUDA)
   # What is slow in emulation is slower still without optimisation.
   target_compile_options(kernels_emulated PRIVATE -O2)
   set(kernels_emulated kernels_emulated cuda_emulation)
-  protalbert_test(emulation emulated_attention LIBRARIES ${kernels_emulated} kernels_part GTest::gtest_main)
+  foreach(name emulated_attention emulated_device)
+    protalbert_test(emulation ${name} LIBRARIES ${kernels_emulated} kernels_part GTest::gtest_main)
+  endforeach()
 endif()

@@ -133,46 +133,19 @@ class Matmul {
   public:
     static constexpr int most_algorithms = 8;
 
-    /// With a status in `problem` and no algorithm where cuBLASLt has none.
+    /// Without an algorithm where cuBLASLt has none; run() tells why.
     Matmul(const Library& library, const Product& p) : library_(library), product_(p) {
-        CHECK_CUBLASLT(cublasLtMatmulDescCreate(&description_, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-        set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-        set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-        set(CUBLASLT_MATMUL_DESC_EPILOGUE, p.epilogue);
-        if (p.bias != nullptr) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
-        if (p.bias_is_float32) set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<std::int32_t>(CUDA_R_32F));
-        if (p.aux != nullptr) {
-            set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.aux);
-            set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.columns);
-        }
-        a_ = p.transpose_b ? layout(CUDA_R_16BF, p.depth, p.columns) : layout(CUDA_R_16BF, p.columns, p.depth);
-        b_ = p.transpose_a ? layout(CUDA_R_16BF, p.rows, p.depth) : layout(CUDA_R_16BF, p.depth, p.rows);
-        d_ = layout(p.d_is_float32 ? CUDA_R_32F : CUDA_R_16BF, p.columns, p.rows);
-        cublasLtMatmulPreference_t preference = nullptr;
-        CHECK_CUBLASLT(cublasLtMatmulPreferenceCreate(&preference));
-        const std::size_t workspace = cuda::Products::workspace_bytes();
-        const std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-        CHECK_CUBLASLT(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                            &workspace, sizeof workspace));
-        if (!p.d_is_float32)
-            CHECK_CUBLASLT(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                                                                &reductions, sizeof reductions));
-        const cublasStatus_t status =
-            cublasLtMatmulAlgoGetHeuristic(library.handle, description_, a_, b_, d_, d_, preference, most_algorithms,
-                                           algorithms_.data(), &algorithm_count_);
-        cublasLtMatmulPreferenceDestroy(preference);
-        if (status != CUBLAS_STATUS_SUCCESS) {
+        try {
+            find_algorithms();
+        } catch (const std::exception& error) {
             algorithm_count_ = 0;
-            problem = cublasLtGetStatusString(status);
-        } else if (algorithm_count_ == 0) {
-            problem = "no algorithm";
+            problem_ = error.what();
         }
     }
     ~Matmul() {
-        cublasLtMatrixLayoutDestroy(a_);
-        cublasLtMatrixLayoutDestroy(b_);
-        cublasLtMatrixLayoutDestroy(d_);
-        cublasLtMatmulDescDestroy(description_);
+        for (const cublasLtMatrixLayout_t made : {a_, b_, d_})
+            if (made != nullptr) cublasLtMatrixLayoutDestroy(made);
+        if (description_ != nullptr) cublasLtMatmulDescDestroy(description_);
     }
     Matmul(const Matmul&) = delete;
     Matmul& operator=(const Matmul&) = delete;
@@ -181,7 +154,7 @@ class Matmul {
     const Product& product() const { return product_; }
 
     void run(int algorithm) const {
-        if (algorithm >= algorithm_count_) throw Error("cublasLtMatmulAlgoGetHeuristic: " + problem);
+        if (algorithm >= algorithm_count_) throw Error(problem_);
         const cublasLtMatmulHeuristicResult_t& chosen = algorithms_[static_cast<std::size_t>(algorithm)];
         CHECK_CUBLASLT(chosen.state);
         const float one = 1, beta = product_.accumulate ? 1 : 0;
@@ -214,9 +187,38 @@ class Matmul {
         attribute("cluster", CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, std::uint16_t{});
     }
 
-    std::string problem;
-
   private:
+    void find_algorithms() {
+        const Product& p = product_;
+        CHECK_CUBLASLT(cublasLtMatmulDescCreate(&description_, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+        set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+        set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+        set(CUBLASLT_MATMUL_DESC_EPILOGUE, p.epilogue);
+        if (p.bias != nullptr) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
+        if (p.bias_is_float32) set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<std::int32_t>(CUDA_R_32F));
+        if (p.aux != nullptr) {
+            set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.aux);
+            set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.columns);
+        }
+        a_ = p.transpose_b ? layout(CUDA_R_16BF, p.depth, p.columns) : layout(CUDA_R_16BF, p.columns, p.depth);
+        b_ = p.transpose_a ? layout(CUDA_R_16BF, p.rows, p.depth) : layout(CUDA_R_16BF, p.depth, p.rows);
+        d_ = layout(p.d_is_float32 ? CUDA_R_32F : CUDA_R_16BF, p.columns, p.rows);
+        cublasLtMatmulPreference_t preference = nullptr;
+        CHECK_CUBLASLT(cublasLtMatmulPreferenceCreate(&preference));
+        const std::size_t workspace = cuda::Products::workspace_bytes();
+        const std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+        CHECK_CUBLASLT(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                            &workspace, sizeof workspace));
+        if (!p.d_is_float32)
+            CHECK_CUBLASLT(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                                                &reductions, sizeof reductions));
+        const cublasStatus_t status =
+            cublasLtMatmulAlgoGetHeuristic(library_.handle, description_, a_, b_, d_, d_, preference, most_algorithms,
+                                           algorithms_.data(), &algorithm_count_);
+        cublasLtMatmulPreferenceDestroy(preference);
+        check(status, "cublasLtMatmulAlgoGetHeuristic");
+        if (algorithm_count_ == 0) throw Error("cuBLASLt proposes no algorithm");
+    }
     template <class Value>
     void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
         CHECK_CUBLASLT(cublasLtMatmulDescSetAttribute(description_, attribute, &value, sizeof value));
@@ -234,6 +236,7 @@ class Matmul {
     cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, d_ = nullptr;
     std::array<cublasLtMatmulHeuristicResult_t, most_algorithms> algorithms_{};
     int algorithm_count_ = 0;
+    std::string problem_;
 };
 
 /// Something to time, with the line that will tell it.
@@ -278,8 +281,8 @@ std::vector<Line> measure(std::vector<Candidate> candidates, double seconds, Bac
         const double once =
             backend.seconds_between(timings.front().front().begin.get(), timings.back().back().end.get());
         constexpr double least = 3, most = 50;
-        const double turns = std::clamp(seconds / std::max(once, 1e-6), least, most);
-        for (double n = 1; n < turns; ++n) turn();
+        const auto turns = static_cast<int>(std::clamp(seconds / std::max(once, 1e-6), least, most));
+        for (int n = 1; n < turns; ++n) turn();
         backend.synchronize({});
     } catch (const std::exception& error) {
         cudaGetLastError();

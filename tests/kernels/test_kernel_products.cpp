@@ -180,6 +180,22 @@ TEST(Products, BackwardWeightOverManyRows) {
     expect_close(to_doubles(bias.host()), reference::column_sums(dy, T, N), tolerated, "dbias");
 }
 
+/// What the library refuses, as PROTALBERT_TEST_REFUSALS makes the emulated one, is counted: it is not to pass unseen.
+TEST(Products, CountsRefusals) {
+    const auto backend = test_backend();
+    EXPECT_EQ(backend->slow_products(), 0);
+    if (std::getenv("PROTALBERT_TEST_REFUSALS") == nullptr) GTEST_SKIP() << "nothing is refused here";
+    constexpr Index most = 20, N = 8, K = 16;
+    Vector x = random_values(most * K, 1, 1), w = random_values(N * K, 1, 2);
+    Tensor x_device(*backend, x), w_device(*backend, w);
+    for (Index T = 1; T <= most; ++T) {
+        Tensor out(*backend, T * N);
+        backend->linear(out.activations(), x_device.activations(), w_device.activations(), {}, T, N, K, {});
+    }
+    EXPECT_GT(backend->slow_products(), 0);
+    EXPECT_LT(backend->slow_products(), most);
+}
+
 TEST(Products, SameBitsForAllThreadCounts) {
     for (const auto& [T, N, K] : {Shape{515, 272, 130}, Shape{64, 1024, 256}, Shape{2000, 96, 64}}) {
         SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);

@@ -23,6 +23,14 @@ foreach(name ${kernel_tests})
                            ENVIRONMENT "${test_environment};PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=bfloat16;PROTALBERT_TEST_SHIFT=1")
     endif()
   endif()
+  # Where there are products: cuBLASLt refuses half of them, as only the emulated one can be told to.
+  if(kernels_emulated AND name MATCHES "^(products|losses|convolution)$")
+    foreach(precision float32 bfloat16)
+      add_test(NAME kernels.kernel_${name}.cuda.refusals.${precision} COMMAND test_kernel_${name})
+      set_tests_properties(kernels.kernel_${name}.cuda.refusals.${precision} PROPERTIES
+                           ENVIRONMENT "${test_environment};PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=${precision};PROTALBERT_TEST_REFUSALS=1")
+    endforeach()
+  endif()
 endforeach()
 
 # All of them in one program, for a GPU that is lent for minutes: it loads cuBLASLt and makes a context once. It takes

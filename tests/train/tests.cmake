@@ -18,6 +18,9 @@ if(kernels_emulated OR PROTALBERT_CUDA)
     add_test(NAME train.cuda_parity.2ranks
              COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} 2 ${MPIEXEC_PREFLAGS} $<TARGET_FILE:test_cuda_parity>)
     protalbert_test_settings(train.cuda_parity.2ranks 1 2)
+    add_test(NAME train.cuda_parity.refusals COMMAND test_cuda_parity)
+    protalbert_test_settings(train.cuda_parity.refusals 1 1)
+    set_property(TEST train.cuda_parity.refusals APPEND PROPERTY ENVIRONMENT PROTALBERT_TEST_REFUSALS=1)
   endif()
 endif()
 
