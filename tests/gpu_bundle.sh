@@ -86,10 +86,6 @@ strip --strip-unneeded "$bundle"/lib/*.so* "$kept"/*.so
 needed "$bundle"/bin/* | sed 's|.*/||' | grep -E '^(libcublasLt|libnccl)\.so' >"$bundle/lib/of_the_machine.txt"
 
 say "3/4 proteins and a small checkpoint"
-if [ -z "$proteins" ]; then
-    proteins=$(source jobscripts/local.sh && example_proteins && echo "$examples/DB.fasta.gz")
-fi
-zcat -f "$proteins" | awk '/^>/ { ++count } count <= 2000' >"$bundle/data/proteins.fasta"
 cp tests/gpu_device.sh tests/gpu/launch.sh "$bundle"
 for name in "${programs[@]}"; do ln -s launch.sh "$bundle/$name"; done
 cp -r input "$bundle/input"
@@ -97,11 +93,7 @@ mkdir -p "$bundle/gpu" "$bundle/parity"
 cp tests/gpu/*.py "$bundle/gpu"
 cp tests/parity/common.py tests/parity/compare_embedding.py "$bundle/parity"
 # cuBLASLt is in this machine's toolkit: the programs start here as they will there.
-(cd "$place" && run() { "$bundle/$1" "${@:2}" >>"$place/log" 2>&1 || { cat "$place/log" >&2; return 1; }; }
- run protalbert_prepare "$bundle/data/proteins.fasta" --output corpus.h5 --holdout 0.1 --invalid unknown
- run protalbert_pretrain "$bundle/input/demo.toml" --device cpu --set train.steps=2 --set train.warmup=1 \
-     --set data.corpus=corpus.h5 --set data.validation=corpus.validation.h5 --set checkpoint.directory=checkpoint
- cp checkpoint/step_00000002.h5 "$bundle/data/checkpoint.h5")
+tests/gpu/make_data.sh "$bundle" "$bundle/data" ${proteins:+"$proteins"}
 git describe --always --dirty >"$bundle/VERSION" 2>/dev/null || echo unknown >"$bundle/VERSION"
 
 say "4/4 packing"

@@ -5,12 +5,14 @@ set -uo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: gpu_device.sh [--stage 1|2] [--results FOLDER] [--programs FOLDER] [--seconds N] [--only REGEX] [--help]
+usage: gpu_device.sh [--stage 1|2] [--results FOLDER] [--programs FOLDER] [--data FOLDER] [--seconds N] [--only REGEX]
+                     [--help]
 
   --stage 1   kernels, training beside the CPU, speed of everything, PyTorch and transformers beside it: 6 minutes
   --stage 2   compute-sanitizer's memcheck and racecheck, ncu on attention and layer norm: 5 minutes
   --results   where results.jsonl (a line each), log.txt, clocks.csv and table.md go (default: results)
   --programs  the folder with the programs (default: beside this script)
+  --data      the folder with proteins.fasta and checkpoint.h5 (default: data, beside this script)
   --seconds   time for all steps together (default: 360 or 300); what does not fit is left out, and said
   --only      only steps whose name matches
 
@@ -19,14 +21,15 @@ TEXT
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-stage=1 results=results programs=$here budget='' only=.
+stage=1 results=results programs=$here data=$here/data budget='' only=.
 while [ $# -gt 0 ]; do
     case $1 in
-        --stage | --results | --programs | --seconds | --only)
+        --stage | --results | --programs | --data | --seconds | --only)
             [ $# -gt 1 ] || { echo "error: $1 needs a value" >&2; exit 2; } ;;&
         --stage) stage=$2; shift ;;
         --results) results=$2; shift ;;
         --programs) programs=$(realpath "$2"); shift ;;
+        --data) data=$(realpath "$2"); shift ;;
         --seconds) budget=$2; shift ;;
         --only) only=$2; shift ;;
         --help) usage; exit 0 ;;
@@ -49,7 +52,7 @@ tests=$programs
 [ ! -d "$programs/tests" ] || tests=$programs/tests
 scripts=$here/gpu parity=$here/parity input=$here/input
 [ -d "$input" ] || input=$here/../input
-data=$here/data
+[ -r "$data/proteins.fasta" ] || { echo "error: $data/proteins.fasta cannot be read; name its folder with --data" >&2; exit 2; }
 
 seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN { printf "%.2f", b - a }'; }
 left() { awk -v a="$began" -v b="$(date +%s.%N)" -v n="$budget" 'BEGIN { printf "%d", n - (b - a) }'; }
@@ -144,6 +147,7 @@ export programs tests work data input here OMP_WAIT_POLICY=passive OMP_PROC_BIND
 
 stage_1() {
     step machine 20 bash -c machine
+    # Whether anything runs at all, before what takes longer.
     step smoke 30 "$programs/protalbert_bench" kernels --hidden 64 --intermediate 128 --heads 2 --embedding 16 --layers 1 \
         --tokens 64 --length 32 --seconds 0.01 --device cuda --precision bfloat16
     # Side by side: most of their time is the reference's, on the CPU.
@@ -173,7 +177,7 @@ stage_1() {
         "$work/programs-cpu/same_weights.h5" "$work/programs-cuda/same_weights.h5"
     step pytorch 50 bash -c 'with_modules "$@"' - torch "$scripts/pytorch_speed.py"
     step transformers 60 bash -c 'with_modules "$@"' - 'torch transformers' "$parity/compare_embedding.py" \
-        --bench "$programs/protalbert_bench" --fasta "$data/proteins.fasta" --proteins 500 --rounds 1 --device cuda
+        --bench "$programs/protalbert_bench" --fasta "$data/proteins.fasta" --proteins 120 --rounds 1 --device cuda
 }
 
 stage_2() {

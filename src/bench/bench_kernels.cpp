@@ -334,11 +334,13 @@ Limits measure_limits(Backend& backend, const Problem& problem, Stopwatch& stopw
     DeviceMemory left(backend, static_cast<std::size_t>(side * side * element)), right(backend, left.bytes()),
         result(backend, left.bytes());
     const auto as_tensor = [&](const DeviceMemory& memory) { return Activations{memory.data(), element}; };
-    // Random numbers: a product of zeros draws less power and runs faster.
+    // As many different random numbers as there are: a product of zeros, or of a few rows again and again, draws less
+    // power, and a GPU at its power limit then runs it up to a quarter faster (seen on an H200).
+    const std::int64_t all = side * side, known = std::min(all, problem.F * problem.H);
     for (DeviceMemory* memory : {&left, &right})
-        for (std::int64_t row = 0; row < side; ++row)
-            backend.copy(memory->data() + row * side * element, problem.weight.data,
-                         static_cast<std::size_t>(std::min(side, problem.F * problem.H) * element), default_stream);
+        for (std::int64_t done = 0; done < all; done += known)
+            backend.copy(memory->data() + done * element, problem.weight.data,
+                         static_cast<std::size_t>(std::min(known, all - done) * element), default_stream);
     const auto copy = [&] { backend.copy(to.data(), from.data(), bytes, default_stream); };
     const auto product = [&] {
         backend.linear(as_tensor(result), as_tensor(left), as_tensor(right), {}, side, side, side, default_stream);

@@ -28,7 +28,8 @@ class HuggingFace:
             attention_probs_dropout_prob=0, max_position_embeddings=options.positions, attn_implementation="sdpa")
         self.device = options.device
         compute, self.output = (torch.bfloat16, torch.float16) if options.device == "cuda" else (torch.float32,) * 2
-        self.model = transformers.AlbertModel(config, add_pooling_layer=False).eval().to(options.device, compute)
+        with torch.device(options.device):  # a GPU draws 200 million weights in no time
+            self.model = transformers.AlbertModel(config, add_pooling_layer=False).eval().to(compute)
 
     @torch.inference_mode()
     def embed(self, proteins):
