@@ -2,7 +2,10 @@
 # Everything that only a GPU can show, on a machine with one and with what a build needs: builds, then runs the list of
 # tests/gpu_device.sh. A machine that cannot build takes a bundle instead (tests/gpu_bundle.sh).
 set -euo pipefail
+called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# absolute PATH: as the caller meant it.
+absolute() { (cd "$called_from" && realpath -m -- "$1"); }
 
 usage() {
     cat <<'TEXT'
@@ -20,7 +23,7 @@ TEXT
 fasta='' stages='1 2'
 while [ $# -gt 0 ]; do
     case $1 in
-        --fasta) fasta=$(realpath "${2:?--fasta needs a FILE}"); shift ;;
+        --fasta) fasta=$(absolute "${2:?--fasta needs a FILE}"); shift ;;
         --stage) stages=${2:?--stage needs 1 or 2}; shift ;;
         --help) usage; exit 0 ;;
         *) echo "error: gpu.sh does not know $1" >&2; usage >&2; exit 2 ;;

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Packs the programs with all that they need, for a machine with a GPU that has neither MPI nor HDF5, Kokkos or oneDNN.
 set -euo pipefail
+called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# absolute PATH: as the caller meant it.
+absolute() { (cd "$called_from" && realpath -m -- "$1"); }
 
 usage() {
     cat <<'TEXT'
@@ -27,16 +30,18 @@ build=build packs_alone='' nccl='' proteins='' output=''
 while [ $# -gt 0 ]; do
     case $1 in
         --without-nccl) nccl=OFF ;;
-        --built) build=$(realpath "${2:?--built needs a FOLDER}") packs_alone=yes; shift ;;
-        --proteins) proteins=$(realpath "${2:?--proteins needs a FASTA}"); shift ;;
+        --built) build=$(absolute "${2:?--built needs a FOLDER}") packs_alone=yes; shift ;;
+        --proteins) proteins=$(absolute "${2:?--proteins needs a FASTA}"); shift ;;
         --help) usage; exit 0 ;;
         -*) echo "error: gpu_bundle.sh does not know $1" >&2; usage >&2; exit 2 ;;
-        *) output=$(realpath -m "$1") ;;
+        *) output=$(absolute "$1") ;;
     esac
     shift
 done
 [ -n "$output" ] || { usage >&2; exit 2; }
-for tool in zstd nvcc cmake strip; do
+tools=(zstd strip)
+[ -n "$packs_alone" ] || tools+=(nvcc cmake)
+for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null || { echo "error: $tool is not in PATH" >&2; exit 2; }
 done
 

@@ -142,7 +142,20 @@ with_modules() {
     python3 "${@:2}"
 }
 
-export -f programs tests_of machine with_modules
+# with_tool TOOL ARGUMENT...: a tool of CUDA's, or 77 where it is not.
+with_tool() {
+    command -v "$1" >/dev/null || { echo "skipped: $1 is not in PATH"; exit 77; }
+    "$@"
+}
+
+# sanitize_tests NAME PRECISION FILTER: kernel tests under the tool that NAME begins with.
+sanitize_tests() {
+    step "$1" 60 env PROTALBERT_TEST_DEVICE=cuda PROTALBERT_TEST_PRECISION="$2" bash -c 'with_tool "$@"' - \
+        compute-sanitizer --tool "${1%%-*}" --kernel-name kernel_substring=protalbert --error-exitcode 9 \
+        "$tests/test_kernels_gpu" --gtest_brief=1 --gtest_filter="$3"
+}
+
+export -f programs tests_of machine with_modules with_tool
 export programs tests work data input here OMP_WAIT_POLICY=passive OMP_PROC_BIND=false
 
 stage_1() {
@@ -181,35 +194,28 @@ stage_1() {
 }
 
 stage_2() {
+    step machine 20 bash -c machine
     local tiny=(kernels --hidden 128 --intermediate 256 --heads 2 --embedding 64 --layers 1 --tokens 199 --length 70
         --seconds 0.001 --device cuda --precision bfloat16)
-    step machine 20 bash -c machine
-    if command -v compute-sanitizer >/dev/null; then
-        # Our own kernels alone: checking cuBLAS' takes minutes, and tells nothing about ours.
-        local ours=(--kernel-name kernel_substring=protalbert --error-exitcode 9)
-        for tool in memcheck racecheck; do
-            step "$tool-every-operation" 60 compute-sanitizer --target-processes all --tool "$tool" "${ours[@]}" "$programs/protalbert_bench" "${tiny[@]}"
-            step "$tool-attention" 50 env PROTALBERT_TEST_DEVICE=cuda PROTALBERT_TEST_PRECISION=bfloat16 \
-                compute-sanitizer --target-processes all --tool "$tool" "${ours[@]}" "$tests/test_kernels_gpu" --gtest_filter='Attention.Forward:Attention.Backward'
-            step "$tool-rows" 50 env PROTALBERT_TEST_DEVICE=cuda PROTALBERT_TEST_PRECISION=bfloat16 \
-                compute-sanitizer --target-processes all --tool "$tool" "${ours[@]}" "$tests/test_kernels_gpu" \
-                --gtest_filter='LayerNorm.Forward:LayerNorm.Backward:Embedding.*:Classify.LossAndGradient:Elements.Gelu*:Products.Backward*'
-        done
-    else
-        step sanitizer 5 bash -c 'echo "compute-sanitizer is not in PATH"; exit 77'
-    fi
-    if command -v ncu >/dev/null; then
-        for kernel in attention_forward_kernel attention_backward_kv_kernel attention_backward_q_kernel \
-            layer_norm_backward_kernel residual_layer_norm_kernel gelu_backward_kernel; do
-            # The first launch of each only: a counter's pass runs the kernel again.
-            step "ncu-$kernel" 40 ncu --target-processes all --clock-control none --kernel-name "regex:$kernel" --launch-count 1 \
-                --section SpeedOfLight --section Occupancy --section LaunchStats --section WarpStateStats \
-                --section MemoryWorkloadAnalysis --section SchedulerStats \
-                "$programs/protalbert_bench" kernels --tokens 8192 --length 512 --seconds 0.001 --device cuda --precision bfloat16
-        done
-    else
-        step ncu 5 bash -c 'echo "ncu is not in PATH"; exit 77'
-    fi
+    # Our own kernels alone: checking cuBLAS' takes minutes, and tells nothing about ours.
+    local ours=(--kernel-name kernel_substring=protalbert --error-exitcode 9) tool
+    for tool in memcheck racecheck; do
+        step "$tool-every-operation" 60 bash -c 'with_tool "$@"' - compute-sanitizer --tool "$tool" "${ours[@]}" \
+            "$programs/protalbert_bench" "${tiny[@]}"
+        sanitize_tests "$tool-attention" bfloat16 'Attention.Forward:Attention.Backward'
+        sanitize_tests "$tool-attention-float32" float32 'Attention.Forward:Attention.Backward'
+        sanitize_tests "$tool-rows" bfloat16 'LayerNorm.Forward:LayerNorm.Backward:Embedding.Forward:Embedding.Backward'
+        sanitize_tests "$tool-others" bfloat16 'Classify.*:Elements.Gelu*:Products.Backward*:WindowSum.*:Optimizers.Against*:FixedPoint.*'
+    done
+    local kernel
+    for kernel in attention_forward_kernel attention_backward_kv_kernel attention_backward_q_kernel \
+        layer_norm_backward_kernel residual_layer_norm_kernel map_two_kernel column_sums_kernel; do
+        # The first launch of each alone: each group of counters runs the kernel again.
+        step "ncu-$kernel" 40 bash -c 'with_tool "$@"' - ncu --clock-control none --kernel-name "regex:$kernel" --launch-count 1 \
+            --section SpeedOfLight --section Occupancy --section LaunchStats --section WarpStateStats \
+            --section MemoryWorkloadAnalysis --section SchedulerStats \
+            "$programs/protalbert_bench" kernels --tokens 8192 --length 512 --seconds 0.001 --device cuda --precision bfloat16
+    done
 }
 
 if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then

@@ -3,3 +3,10 @@ if(PROTALBERT_CUDA)
   add_executable(probe_products gpu/probe_products.cpp)
   target_link_libraries(probe_products PRIVATE kernels_cuda_part CUDA::cublasLt nlohmann_json::nlohmann_json Threads::Threads)
 endif()
+# In a build without CUDA, whose test cuda_build.build makes the programs with it.
+if(NOT PROTALBERT_CUDA AND NOT PROTALBERT_SANITIZE)
+  protalbert_script_test(gpu rehearsal)
+  set_tests_properties(gpu.rehearsal PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 DEPENDS cuda_build.build
+                       RESOURCE_LOCK with_cuda)
+  set_tests_properties(cuda_build.build PROPERTIES RESOURCE_LOCK with_cuda)
+endif()
