@@ -156,16 +156,9 @@ void CudaBackend::linear_backward_weight(float* dweight, float* dbias, Activatio
     product.rows = N;
     product.columns = K;
     product.depth = T;
-    if (dbias != nullptr && N <= scratch_elements<float>()) {
-        product.epilogue = Epilogue::bias_gradient;
-        product.bias_gradient = scratch<float>();
-        if (products_->multiply(product, handle(stream))) {
-            add_partials(dbias, N, nullptr, 0, product.bias_gradient, 1, accumulate, handle(stream));
-            return;
-        }
-        product.epilogue = Epilogue::none;
-    }
     products_->multiply(product, handle(stream));
+    // Not by cuBLASLt's epilogue BGRADB: on an H200 it makes ProtAlbert's products, over 12 x 8192 rows, 0 to 1.3 ms
+    // longer, where this takes 0.2 to 0.7 ms.
     if (dbias != nullptr) column_sums(dbias, dy, accumulate, T, N, stream);
 }
 

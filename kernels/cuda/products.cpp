@@ -85,16 +85,13 @@ cublasLtEpilogue_t library_epilogue(Epilogue epilogue) {
             return CUBLASLT_EPILOGUE_GELU_BIAS;
         case Epilogue::gelu_pre:
             return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
-        case Epilogue::bias_gradient:
-            return CUBLASLT_EPILOGUE_BGRADB;  // B is a = dy transposed; its sums over the depth are the bias's gradient
     }
     throw Error("an epilogue that products.cpp does not know");
 }
 
-/// What decides on an algorithm: the shape and the alignments of a, b, c, d, the bias (or its gradient) and `pre`. The
-/// number of tokens differs from batch to batch: it counts in steps, so that the same algorithms serve similar batches.
-/// Taken from the shape and not by timing: the same run takes the same algorithms, and so has the same bits, whenever
-/// it is started.
+/// What decides on an algorithm: the shape and the alignments of a, b, c, d, the bias and `pre`. The number of tokens
+/// differs from batch to batch: it counts in steps, so that the same algorithms serve similar batches. Taken from the
+/// shape and not by timing: the same run takes the same algorithms, and so has the same bits, whenever it is started.
 using Alignments = std::array<std::uint32_t, 6>;
 using PlanKey =
     std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, Epilogue, bool, bool, bool, bool, Alignments>;
@@ -153,8 +150,7 @@ bool Products::Library::run(const Product& p, bool rounded, cudaStream_t stream)
     description.set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     description.set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     description.set(CUBLASLT_MATMUL_DESC_EPILOGUE, library_epilogue(p.epilogue));
-    const void* const bias = p.epilogue == Epilogue::bias_gradient ? p.bias_gradient : p.bias;
-    if (bias != nullptr) description.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+    if (p.bias != nullptr) description.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
     if (p.epilogue == Epilogue::gelu_pre) {
         description.set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, static_cast<const void*>(p.pre));
         description.set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.columns);
@@ -182,7 +178,7 @@ bool Products::Library::run(const Product& p, bool rounded, cudaStream_t stream)
                       p.transpose_b,
                       p.d_is_float32,
                       p.c != nullptr,
-                      {alignment_of(p.a), alignment_of(p.b), alignment_of(c), alignment_of(p.d), alignment_of(bias),
+                      {alignment_of(p.a), alignment_of(p.b), alignment_of(c), alignment_of(p.d), alignment_of(p.bias),
                        alignment_of(p.pre)}};
     auto& cache = rounded ? plans : exact_plans;
     auto found = cache.find(key);

@@ -14,10 +14,9 @@ namespace protalbert::cuda {
 /// What a product does with its result while that is in registers.
 enum class Epilogue {
     none,
-    bias,          ///< + bias [columns], in the precision of a and b
-    gelu,          ///< gelu_tanh(. + bias)
-    gelu_pre,      ///< as gelu, and what the GELU is applied to goes to `pre` [rows, columns]
-    bias_gradient  ///< column sums of a's rows (`bias_gradient` [rows], float32): see Products::multiply
+    bias,     ///< + bias [columns], in the precision of a and b
+    gelu,     ///< gelu_tanh(. + bias)
+    gelu_pre  ///< as gelu, and what the GELU is applied to goes to `pre` [rows, columns]
 };
 
 /// d [rows, columns] = op(a) op(b) + c. Row-major and contiguous; op transposes where told. a and b have the precision
@@ -35,7 +34,6 @@ struct Product {
     /// Aligned to 16 bytes, and with `pre` the columns a multiple of 8: cuBLASLt's epilogues may rely on it.
     const void* bias = nullptr;
     void* pre = nullptr;
-    float* bias_gradient = nullptr;
 };
 
 class Products {
@@ -45,9 +43,8 @@ class Products {
     Products(const Products&) = delete;
     Products& operator=(const Products&) = delete;
 
-    /// Enqueues a product. With Epilogue::bias_gradient, for a weight's gradient (a = dy transposed, b = x), it also
-    /// sets bias_gradient [rows] = sums of dy over the depth. Returns false, having done nothing, where the library has
-    /// no way to fuse the epilogue for this shape; never for none and bias.
+    /// Enqueues a product. Returns false, having done nothing, where the library has no way to fuse the epilogue for
+    /// this shape; never for none and bias.
     bool multiply(const Product& product, cudaStream_t stream);
 
     /// Products so far that cuBLASLt had no algorithm for.

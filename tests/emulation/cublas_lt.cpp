@@ -262,8 +262,6 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
         return refuse("the second output is not aligned");
     if (d->type != CUDA_R_32F && preference->reductions != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE)
         return refuse("parts of a sum may be rounded before they are added");
-    // As the library, which has no fused kernel for some shapes: here those of odd sizes.
-    if (epilogue == CUBLASLT_EPILOGUE_BGRADB && d->columns % 2 != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
     Purpose purpose = purpose_of(*description, *a, *b, *d);
     if (refused(purpose, d->rows, false)) return CUBLAS_STATUS_NOT_SUPPORTED;
     std::copy(preference->alignments.begin(), preference->alignments.end(), purpose.alignments.begin());
@@ -301,14 +299,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
     std::vector<float> sums(static_cast<std::size_t>(rows));
     for (std::int64_t column = 0; column < columns; ++column) {
         std::fill(sums.begin(), sums.end(), 0.0F);
-        float gradient = 0;
         for (std::int64_t k = 0; k < depth; ++k) {
             const float factor = right[static_cast<std::size_t>(column * depth + k)];
             const float* const from = left.data() + k * rows;
-            gradient += factor;
             for (std::int64_t row = 0; row < rows; ++row) sums[static_cast<std::size_t>(row)] += factor * from[row];
         }
-        if (epilogue == CUBLASLT_EPILOGUE_BGRADB) write(description->bias, column, gradient, d_layout->type);
         for (std::int64_t row = 0; row < rows; ++row) {
             float value = sums[static_cast<std::size_t>(row)];
             const std::int64_t place = column * d_layout->stride + row;
