@@ -15,6 +15,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "tests/emulation/device_memory.hpp"
@@ -45,9 +47,12 @@ struct Purpose {
     std::int32_t columns, depth;
     std::array<std::uint16_t, 6> alignments;  ///< of a, b, c, d, the bias and the second output
     std::uint16_t epilogue;
+    std::uint16_t tile;
     std::uint8_t transpose_a, transpose_b, d_type;
 };
 static_assert(sizeof(Purpose) <= sizeof(cublasLtMatmulAlgo_t));
+
+std::map<cublasLtMatmulTile_t, std::int64_t> products_by_tile;
 
 /// The alignment that the vectors of an epilogue have where it reads and writes 16 bytes at once.
 constexpr std::uintptr_t vector_bytes = 16;
@@ -125,6 +130,7 @@ Purpose purpose_of(const cublasLtMatmulDescOpaque_t& description, const cublasLt
             .depth = static_cast<std::int32_t>(description.transpose_a == CUBLAS_OP_T ? a.rows : a.columns),
             .alignments = {1, 1, 1, 1, alignment_of(description.bias), alignment_of(description.aux)},
             .epilogue = static_cast<std::uint16_t>(description.epilogue),
+            .tile = 0,  // of an algorithm
             .transpose_a = description.transpose_a == CUBLAS_OP_T,
             .transpose_b = description.transpose_b == CUBLAS_OP_T,
             .d_type = static_cast<std::uint8_t>(d.type)};
@@ -265,9 +271,27 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     Purpose purpose = purpose_of(*description, *a, *b, *d);
     if (refused(purpose, d->rows, false)) return CUBLAS_STATUS_NOT_SUPPORTED;
     std::copy(preference->alignments.begin(), preference->alignments.end(), purpose.alignments.begin());
-    results[0] = {};
-    std::memcpy(results[0].algo.data, &purpose, sizeof purpose);
-    *count = 1;
+    // Two algorithms that do the same: as on Hopper, the second has the other tiles.
+    constexpr std::array<std::pair<cublasLtMatmulTile_t, int>, 2> tiles{
+        {{CUBLASLT_MATMUL_TILE_192x192, 192 * 192}, {CUBLASLT_MATMUL_TILE_256x128, 256 * 128}}};
+    for (; *count < std::min(most_results, static_cast<int>(tiles.size())); ++*count) {
+        const auto& [tile, elements] = tiles[static_cast<std::size_t>(*count)];
+        purpose.tile = static_cast<std::uint16_t>(tile);
+        results[*count] = {};
+        results[*count].wavesCount = static_cast<float>(d->rows * d->columns) / static_cast<float>(elements);
+        std::memcpy(results[*count].algo.data, &purpose, sizeof purpose);
+    }
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algorithm,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute, void* value,
+                                                    std::size_t bytes, std::size_t*) {
+    if (attribute != CUBLASLT_ALGO_CONFIG_TILE_ID || bytes != sizeof(std::uint32_t)) return CUBLAS_STATUS_INVALID_VALUE;
+    Purpose purpose{};
+    std::memcpy(&purpose, algorithm->data, sizeof purpose);
+    const std::uint32_t tile = purpose.tile;
+    std::memcpy(value, &tile, sizeof tile);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -282,6 +306,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
     std::memcpy(&purpose, algorithm->data, sizeof purpose);
     const Purpose here = purpose_of(*description, *a_layout, *b_layout, *d_layout);
     if (!same(purpose, here)) return refuse("the algorithm is for a product of another layout");
+    ++products_by_tile[static_cast<cublasLtMatmulTile_t>(purpose.tile)];
     const bool borrowed = purpose.columns != here.columns || purpose.depth != here.depth;
     if (borrowed && refused(here, d_layout->rows, true)) return CUBLAS_STATUS_NOT_SUPPORTED;
     const std::array<const void*, 6> pointers{a, b, c, d, description->bias, description->aux};
@@ -316,3 +341,5 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
     }
     return CUBLAS_STATUS_SUCCESS;
 }
+
+std::int64_t emulation::products_with(cublasLtMatmulTile_t tile) { return products_by_tile[tile]; }
