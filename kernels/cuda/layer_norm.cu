@@ -216,15 +216,26 @@ __global__ void __launch_bounds__(most_backward_threads, 1)
     }
 }
 
-/// body(Number<Kept>, bool_constant<Warp>): one pack a thread where a row has no more, else two.
-template <class Body>
-void with_row_shape(const RowThreads& shape, std::int64_t packs, const Body& body) {
-    if (shape.warp()) {
-        body(Number<1>{}, std::true_type{});
-    } else if (packs <= shape.threads) {
-        body(Number<1>{}, std::false_type{});
+/// body(RowThreads, Number<Kept>, bool_constant<Warp>). A warp has a whole row where 16 packs a lane hold it,
+/// ProtAlbert's 4096 bfloat16 features among them: its sums need no barrier, and all of the row is on its way from
+/// memory at once. Wider rows take a block.
+template <int Width, class Body>
+void with_row_shape(std::int64_t N, const Body& body) {
+    const std::int64_t packs = divide_up(N, Width), of_lane = divide_up(packs, 32);
+    constexpr RowThreads warps{32, 4};
+    if (of_lane <= 1) {
+        body(warps, Number<1>{}, std::true_type{});
+    } else if (Width > 1 && of_lane <= 4) {
+        body(warps, Number<4>{}, std::true_type{});
+    } else if (Width > 1 && of_lane <= 16) {
+        body(warps, Number<16>{}, std::true_type{});
     } else {
-        body(Number<2>{}, std::false_type{});
+        const RowThreads block = row_threads(N, Width);
+        if (packs <= block.threads) {
+            body(block, Number<1>{}, std::false_type{});
+        } else {
+            body(block, Number<2>{}, std::false_type{});
+        }
     }
 }
 
@@ -238,8 +249,7 @@ void CudaBackend::residual_layer_norm(Activations out, float* mean, float* rstd,
         using Element = decltype(element);
         const bool wide = N % full_width<Element> == 0 && aligned(out.data, branch.data, residual.data, gamma, beta);
         with_width<Element>(wide, [&](auto width) {
-            const RowThreads shape = row_threads(N, width);
-            with_row_shape(shape, divide_up(N, width), [&](auto kept, auto warp) {
+            with_row_shape<decltype(width)::value>(N, [&](const RowThreads& shape, auto kept, auto warp) {
                 launch("residual_layer_norm",
                        residual_layer_norm_kernel<Element, decltype(width)::value, decltype(kept)::value,
                                                   decltype(warp)::value>,

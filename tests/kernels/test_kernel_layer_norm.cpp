@@ -8,8 +8,8 @@ namespace {
 struct Shape {
     Index T, N;
 };
-const std::vector<Shape> shapes{{0, 12},   {1, 1},    {1, 12},   {3, 20},  {17, 48},
-                                {130, 16}, {130, 33}, {67, 256}, {5, 4096}};
+const std::vector<Shape> shapes{{0, 12},   {1, 1},    {1, 12},   {3, 20},   {17, 48},  {130, 16}, {130, 33},
+                                {67, 256}, {6, 1000}, {3, 2056}, {5, 4096}, {2, 4104}, {2, 8200}};
 
 /// Of the backward pass besides: three rows in turn for a block of a GPU, two for a warp, and more packs than threads.
 const std::vector<Shape> backward_shapes{{540, 264}, {1100, 16}, {3, 8200}};
