@@ -47,7 +47,7 @@ done
 
 say() { printf '[bundle] %s\n' "$*"; }
 programs=(protalbert_prepare protalbert_pretrain protalbert_embed protalbert_bench test_kernels_gpu test_cuda_parity
-    probe_products)
+    probe_products probe_float8)
 
 if [ -n "$packs_alone" ]; then
     say "1/4 taking what is built in $build/with_cuda/"

@@ -181,6 +181,7 @@ stage_1() {
     bench kernels-2048 40 kernels --tokens 8192 --length 2048 --seconds 0.1
     bench train-2048 60 train --fasta "$data/proteins.fasta" --length 2048 --batch 128 --batch-tokens 8192 --steps 3 --breakdown
     for section in a b c d; do step "probe-$section" 30 "$tests/probe_products" "$section"; done
+    for section in a b c; do step "float8-$section" 30 "$tests/probe_float8" "$section"; done
     for residues in none float16 float32; do
         bench "embed-$residues" 40 embed --fasta "$data/proteins.fasta" --proteins 2000 --longest 2046 \
             --batch-tokens 32768 --residues "$residues" --without-product

@@ -12,303 +12,21 @@
 // One line of JSON a measurement, printed at once: a run that is cut off leaves what it has measured. What cannot be
 // measured is a line with "error". Exit code 77 without a GPU.
 
-#include <cublasLt.h>
-#include <cuda_runtime.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "base/error.hpp"
-#include "kernels/cuda/backend_class.hpp"
-#include "kernels/cuda/check.hpp"
-#include "kernels/cuda/cuda_backend.hpp"
-#include "kernels/handles.hpp"
+#include "probe.hpp"
 
-namespace protalbert {
+namespace protalbert::gpu_probe {
 namespace {
 
-using Index = std::int64_t;
-using Line = nlohmann::ordered_json;
-
-constexpr Index iterations = 12;
-struct Sizes {
-    Index T = 8192, H = 4096, F = 16384;
-};
-
-void print(const Line& line) {
-    std::printf("%s\n", line.dump().c_str());
-    std::fflush(stdout);
-}
-
-void check(cublasStatus_t status, const char* call) {
-    if (status != CUBLAS_STATUS_SUCCESS) throw Error(fmt::format("{}: {}", call, cublasLtGetStatusString(status)));
-}
-#define CHECK_CUBLASLT(call) check((call), #call)
-
-/// A device's bfloat16 as a double.
-double to_double(std::uint16_t bits) {
-    const std::uint32_t word = static_cast<std::uint32_t>(bits) << 16;
-    float value = 0;
-    std::memcpy(&value, &word, sizeof value);
-    return static_cast<double>(value);
-}
-
-std::uint16_t to_bfloat16(float value) {
-    std::uint32_t word = 0;
-    std::memcpy(&word, &value, sizeof word);
-    return static_cast<std::uint16_t>((word + 0x7fffU + ((word >> 16) & 1U)) >> 16);
-}
-
-/// Random numbers on the host, as bfloat16. Arrays of the device repeat them, each from an offset of its own; their
-/// count is a prime, so that no row is like another.
-class Numbers {
-  public:
-    static constexpr Index count = 4'194'319;
-
-    explicit Numbers(float deviation) : values_(count) {
-        std::mt19937 generator(1);
-        std::normal_distribution<float> normal(0, deviation);
-        for (std::uint16_t& value : values_) value = to_bfloat16(normal(generator));
-    }
-    double operator()(Index i) const { return to_double(values_[static_cast<std::size_t>(i % count)]); }
-    /// to [n] = the numbers from `offset` on.
-    void fill(Backend& backend, const DeviceMemory& to, Index n, Index offset) const {
-        for (Index done = 0; done < n;) {
-            const Index from = (offset + done) % count, part = std::min(count - from, n - done);
-            backend.upload(to.as<std::uint16_t>() + done, values_.data() + from, static_cast<std::size_t>(part) * 2,
-                           {});
-            done += part;
-        }
-        backend.synchronize({});
-    }
-
-  private:
-    std::vector<std::uint16_t> values_;
-};
-
-/// d [rows, columns] = op(a) op(b), or += when `accumulate`, row-major, as kernels/cuda/products.hpp has it.
-struct Product {
-    Index rows = 0, columns = 0, depth = 0;
-    const void* a = nullptr;
-    const void* b = nullptr;
-    bool transpose_a = false, transpose_b = false;
-    void* d = nullptr;
-    bool d_is_float32 = false, accumulate = false;
-    cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-    void* bias = nullptr;
-    bool bias_is_float32 = false;  ///< where d is bfloat16
-    void* aux = nullptr;           ///< [rows, columns] like d
-
-    double flops() const {
-        return 2 * static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(depth);
-    }
-};
-
-/// cuBLASLt's handle and its workspace, of the size that the backend gives it.
-struct Library {
-    explicit Library(Backend& backend) : workspace(backend, cuda::Products::workspace_bytes()) {
-        CHECK_CUBLASLT(cublasLtCreate(&handle));
-    }
-    ~Library() { cublasLtDestroy(handle); }
-    Library(const Library&) = delete;
-    Library& operator=(const Library&) = delete;
-    DeviceMemory workspace;
-    cublasLtHandle_t handle = nullptr;
-};
-
-/// A product with the algorithms that cuBLASLt proposes for it, best first.
-class Matmul {
-  public:
-    static constexpr int most_algorithms = 8;
-
-    /// Without an algorithm where cuBLASLt has none; run() tells why.
-    Matmul(const Library& library, const Product& p) : library_(library), product_(p) {
-        try {
-            find_algorithms();
-        } catch (const std::exception& error) {
-            algorithm_count_ = 0;
-            problem_ = error.what();
-        }
-    }
-    ~Matmul() {
-        for (const cublasLtMatrixLayout_t made : {a_, b_, d_})
-            if (made != nullptr) cublasLtMatrixLayoutDestroy(made);
-        if (description_ != nullptr) cublasLtMatmulDescDestroy(description_);
-    }
-    Matmul(const Matmul&) = delete;
-    Matmul& operator=(const Matmul&) = delete;
-
-    int algorithms() const { return algorithm_count_; }
-    const Product& product() const { return product_; }
-
-    void run(int algorithm) const {
-        if (algorithm >= algorithm_count_) throw Error(problem_);
-        const cublasLtMatmulHeuristicResult_t& chosen = algorithms_[static_cast<std::size_t>(algorithm)];
-        CHECK_CUBLASLT(chosen.state);
-        const float one = 1, beta = product_.accumulate ? 1 : 0;
-        CHECK_CUBLASLT(cublasLtMatmul(library_.handle, description_, &one, product_.b, a_, product_.a, b_, &beta,
-                                      product_.d, d_, product_.d, d_, &chosen.algo, library_.workspace.data(),
-                                      cuda::Products::workspace_bytes(), nullptr));
-    }
-
-    /// What is known of an algorithm, for people.
-    void describe(Line& line, int algorithm) const {
-        line["algorithm"] = algorithm;
-        if (algorithm >= algorithm_count_) return;
-        const cublasLtMatmulHeuristicResult_t& chosen = algorithms_[static_cast<std::size_t>(algorithm)];
-        line["workspace_bytes"] = chosen.workspaceSize;
-        line["waves"] = chosen.wavesCount;
-        const auto attribute = [&](const char* name, cublasLtMatmulAlgoConfigAttributes_t which, auto value) {
-            std::size_t written = 0;
-            if (cublasLtMatmulAlgoConfigGetAttribute(&chosen.algo, which, &value, sizeof value, &written) ==
-                CUBLAS_STATUS_SUCCESS)
-                line[name] = value;
-        };
-        attribute("id", CUBLASLT_ALGO_CONFIG_ID, std::int32_t{});
-        attribute("tile", CUBLASLT_ALGO_CONFIG_TILE_ID, std::uint32_t{});
-        attribute("stages", CUBLASLT_ALGO_CONFIG_STAGES_ID, std::uint32_t{});
-        attribute("split_k", CUBLASLT_ALGO_CONFIG_SPLITK_NUM, std::int32_t{});
-        attribute("reduction", CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, std::uint32_t{});
-        attribute("swizzle", CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, std::uint32_t{});
-        attribute("option", CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, std::uint32_t{});
-        attribute("inner", CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, std::uint16_t{});
-        attribute("cluster", CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, std::uint16_t{});
-    }
-
-  private:
-    void find_algorithms() {
-        const Product& p = product_;
-        CHECK_CUBLASLT(cublasLtMatmulDescCreate(&description_, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-        set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-        set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-        set(CUBLASLT_MATMUL_DESC_EPILOGUE, p.epilogue);
-        if (p.bias != nullptr) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
-        if (p.bias_is_float32) set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<std::int32_t>(CUDA_R_32F));
-        if (p.aux != nullptr) {
-            set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.aux);
-            set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.columns);
-        }
-        a_ = p.transpose_b ? layout(CUDA_R_16BF, p.depth, p.columns) : layout(CUDA_R_16BF, p.columns, p.depth);
-        b_ = p.transpose_a ? layout(CUDA_R_16BF, p.rows, p.depth) : layout(CUDA_R_16BF, p.depth, p.rows);
-        d_ = layout(p.d_is_float32 ? CUDA_R_32F : CUDA_R_16BF, p.columns, p.rows);
-        cublasLtMatmulPreference_t preference = nullptr;
-        CHECK_CUBLASLT(cublasLtMatmulPreferenceCreate(&preference));
-        const std::size_t workspace = cuda::Products::workspace_bytes();
-        const std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-        CHECK_CUBLASLT(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                            &workspace, sizeof workspace));
-        if (!p.d_is_float32)
-            CHECK_CUBLASLT(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                                                                &reductions, sizeof reductions));
-        const cublasStatus_t status =
-            cublasLtMatmulAlgoGetHeuristic(library_.handle, description_, a_, b_, d_, d_, preference, most_algorithms,
-                                           algorithms_.data(), &algorithm_count_);
-        cublasLtMatmulPreferenceDestroy(preference);
-        check(status, "cublasLtMatmulAlgoGetHeuristic");
-        if (algorithm_count_ == 0) throw Error("cuBLASLt proposes no algorithm");
-    }
-    template <class Value>
-    void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
-        CHECK_CUBLASLT(cublasLtMatmulDescSetAttribute(description_, attribute, &value, sizeof value));
-    }
-    static cublasLtMatrixLayout_t layout(cudaDataType_t type, Index rows, Index columns) {
-        cublasLtMatrixLayout_t made = nullptr;
-        CHECK_CUBLASLT(cublasLtMatrixLayoutCreate(&made, type, static_cast<std::uint64_t>(rows),
-                                                  static_cast<std::uint64_t>(columns), rows));
-        return made;
-    }
-
-    const Library& library_;
-    Product product_;
-    cublasLtMatmulDesc_t description_ = nullptr;
-    cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, d_ = nullptr;
-    std::array<cublasLtMatmulHeuristicResult_t, most_algorithms> algorithms_{};
-    int algorithm_count_ = 0;
-    std::string problem_;
-};
-
-/// Something to time, with the line that will tell it.
-struct Candidate {
-    Line line;
-    double flops;
-    std::function<void()> run;
-};
-
-/// Times the candidates and prints their lines. They take turns: the clock that the GPU's power allows falls while it
-/// works, and is to fall for all alike. The whole takes about `seconds`, and at least three turns. Returns the lines of
-/// those that ran.
-std::vector<Line> measure(std::vector<Candidate> candidates, double seconds, Backend& backend) {
-    std::vector<Candidate> able;
-    for (Candidate& candidate : candidates) {
-        try {
-            candidate.run();  // loads its code too
-            PROTALBERT_CUDA_CHECK(cudaDeviceSynchronize());
-            able.push_back(std::move(candidate));
-        } catch (const std::exception& error) {
-            cudaGetLastError();  // told here
-            candidate.line["error"] = error.what();
-            print(candidate.line);
-        }
-    }
-    if (able.empty()) return {};
-    struct Timing {
-        OwnEvent begin, end;
-    };
-    std::vector<std::vector<Timing>> timings(able.size());
-    const auto turn = [&] {
-        for (std::size_t i = 0; i < able.size(); ++i) {
-            const Timing& timing = timings[i].emplace_back(Timing{OwnEvent(backend), OwnEvent(backend)});
-            backend.record(timing.begin.get(), {});
-            able[i].run();
-            backend.record(timing.end.get(), {});
-        }
-    };
-    try {
-        turn();
-        backend.synchronize({});
-        const double once =
-            backend.seconds_between(timings.front().front().begin.get(), timings.back().back().end.get());
-        constexpr double least = 3, most = 50;
-        const auto turns = static_cast<int>(std::clamp(seconds / std::max(once, 1e-6), least, most));
-        for (int n = 1; n < turns; ++n) turn();
-        backend.synchronize({});
-    } catch (const std::exception& error) {
-        cudaGetLastError();
-        for (Candidate& candidate : able) {
-            candidate.line["error"] = error.what();
-            print(candidate.line);
-        }
-        return {};
-    }
-    const auto rounded = [](double x, double parts) { return std::round(x * parts) / parts; };
-    std::vector<Line> lines;
-    for (std::size_t i = 0; i < able.size(); ++i) {
-        std::vector<double> times;
-        for (const Timing& timing : timings[i])
-            times.push_back(1e3 * backend.seconds_between(timing.begin.get(), timing.end.get()));
-        std::sort(times.begin(), times.end());
-        const double median = times[times.size() / 2];
-        able[i].line["ms"] = rounded(median, 1e4);
-        able[i].line["ms_least"] = rounded(times.front(), 1e4);
-        able[i].line["runs"] = times.size();
-        if (able[i].flops > 0) able[i].line["tflops"] = rounded(1e-9 * able[i].flops / median, 100);
-        print(able[i].line);
-        lines.push_back(std::move(able[i].line));
-    }
-    return lines;
-}
+using Numbers = RandomNumbers<Bfloat16>;
 
 Line line_of(const char* section, const std::string& product, const Product& p, const std::string& variant) {
     return {{"section", section}, {"product", product},   {"variant", variant},
@@ -341,35 +59,9 @@ void measure_algorithms(const char* section, const std::string& name, const Matm
     print(line);
 }
 
-/// How far numbers are from what they should be, in root mean squares of that; `bias`: on average.
 void add_errors(Line& line, const std::string& name, const std::vector<double>& got, const std::vector<double>& want) {
-    double squares = 0, errors = 0, worst = 0, sum = 0;
-    for (std::size_t i = 0; i < want.size(); ++i) {
-        const double error = got[i] - want[i];
-        squares += want[i] * want[i];
-        errors += error * error;
-        sum += error;
-        worst = std::isfinite(error) ? std::max(worst, std::fabs(error)) : INFINITY;
-    }
-    const auto n = static_cast<double>(want.size());
-    const double scale = std::sqrt(squares / n);
-    line[name] = {{"rms", std::sqrt(errors / n) / scale}, {"worst", worst / scale}, {"mean", sum / n / scale}};
-}
-
-std::vector<double> download_floats(Backend& backend, const float* from, Index n) {
-    std::vector<float> values(static_cast<std::size_t>(n));
-    backend.download(values.data(), from, values.size() * sizeof(float), {});
-    backend.synchronize({});
-    return {values.begin(), values.end()};
-}
-
-std::vector<double> download_bfloat16(Backend& backend, const void* from, Index n) {
-    std::vector<std::uint16_t> bits(static_cast<std::size_t>(n));
-    backend.download(bits.data(), from, bits.size() * 2, {});
-    backend.synchronize({});
-    std::vector<double> values;
-    for (const std::uint16_t value : bits) values.push_back(to_double(value));
-    return values;
+    const auto [rms, worst, mean] = errors_of(got, want);
+    line[name] = {{"rms", rms}, {"worst", worst}, {"mean", mean}};
 }
 
 /// Sums over the rows of numbers [T, N] that begin at `offset`, in double precision.
@@ -418,15 +110,6 @@ struct Probe {
 
 /// Where an array's numbers begin.
 constexpr Index large_offset = 0, small_offset = 1'400'000;
-
-/// The weights of a layer, [N, K].
-struct WeightShape {
-    const char* name;
-    Index N, K;
-};
-std::array<WeightShape, 4> weights_of(const Sizes& s) {
-    return {{{"QKV", 3 * s.H, s.H}, {"Wo", s.H, s.H}, {"W1", s.F, s.H}, {"W2", s.H, s.F}}};
-}
 
 /// dweight [N, K] float32 = dy [T, N]^T x [T, K].
 Product weight_gradient(float* dweight, const void* dy, const void* x, Index T, Index N, Index K) {
@@ -669,56 +352,31 @@ void algorithms(const Probe& probe) {
     }
 }
 
-int run(const std::string& sections, Index divisor) {
+int run(const std::string& sections, const Sizes& sizes) {
     auto backend = std::make_unique<cuda::CudaBackend>(Precision::bfloat16);
     print({{"device", backend->description()}, {"cublaslt", cublasLtGetVersion()}});
     const Library library(*backend);
     const Numbers numbers(1), weights(1.0F / 64);
-    Sizes sizes;
-    sizes = {sizes.T / divisor, sizes.H / divisor, sizes.F / divisor};
     const Probe probe{sizes, *backend, library, numbers, weights};
-    int problems = 0;
-    for (const char section : sections) {
-        try {
-            switch (section) {
-                case 'a':
-                    weight_gradients(probe);
-                    break;
-                case 'b':
-                    gelu_epilogues(probe);
-                    break;
-                case 'c':
-                    gelu_derivative(probe);
-                    break;
-                case 'd':
-                    algorithms(probe);
-                    break;
-                default:
-                    throw Error("there is no such section");
-            }
-        } catch (const std::exception& error) {
-            cudaGetLastError();
-            print({{"section", std::string(1, section)}, {"error", error.what()}});
-            ++problems;
+    return run_sections(sections, [&](char section) {
+        switch (section) {
+            case 'a':
+                return weight_gradients(probe);
+            case 'b':
+                return gelu_epilogues(probe);
+            case 'c':
+                return gelu_derivative(probe);
+            case 'd':
+                return algorithms(probe);
+            default:
+                throw Error("there is no such section");
         }
-    }
-    return problems > 0 ? 1 : 0;
+    });
 }
 
 }  // namespace
-}  // namespace protalbert
+}  // namespace protalbert::gpu_probe
 
 int main(int argc, char** argv) {
-    using namespace protalbert;
-    const CudaDevices devices = cuda_devices();
-    if (devices.count == 0) {
-        std::printf("probe_products: %s\n", devices.none.c_str());
-        return 77;
-    }
-    try {
-        return run(argc > 1 ? argv[1] : "abcd", argc > 2 ? std::max(1L, std::atol(argv[2])) : 1);
-    } catch (const std::exception& error) {
-        print({{"error", error.what()}});
-        return 1;
-    }
+    return protalbert::gpu_probe::probe_main(argc, argv, "probe_products", "abcd", protalbert::gpu_probe::run);
 }
