@@ -71,7 +71,7 @@ __global__ void map_two_kernel(Element* out, const Element* first, const Element
 }
 
 /// Grid (packs of columns / 32, parts), block (32, 8): dpre [T, N] = dout times the derivative at pre. Part p adds up
-/// its rows, as they are before they are rounded, to partials [p, N].
+/// its rows, as they are before they are rounded, to partials [p, N], or adds them when `accumulate`.
 template <class Element, int Width, Gelu form>
 __global__ void gelu_backward_kernel(Element* dpre, float* partials, const Element* dout, const Element* pre,
                                      bool accumulate, std::int64_t rows_of_part, std::int64_t T, std::int64_t N) {

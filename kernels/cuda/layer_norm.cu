@@ -139,9 +139,9 @@ __device__ inline void keep(Shared<float> own, unsigned step, const float (&valu
 
 /// Rows of one pack a thread. Grid backward_blocks or fewer, with Width floats of dynamic shared memory a thread: each
 /// block (each warp of it) takes rows in turn, the next on its way from memory while this one is worked on, and adds up
-/// its share of dgamma and dbeta in registers, of dbias in shared memory, in the end in `partials` [blocks x rows, 3
-/// N]. A third array of registers would be spilled, and more of them a block less. ds goes into its sums as it is
-/// before it is rounded: it would take longer than the memory does to unpack it again. It may lie over dout or s: each
+/// its share of dgamma and dbeta in registers, of dbias in shared memory: a third array of registers would be spilled.
+/// In the end all are in `partials` [blocks x rows, 3 N]. ds is added up before it is rounded, so that it is not
+/// unpacked again: that would take more instructions than the memory leaves time for. ds may lie over dout or s: each
 /// thread has read what it overwrites.
 template <class Element, int Width, bool Warp>
 __global__ void __launch_bounds__(most_backward_threads, 1)
