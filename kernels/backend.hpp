@@ -216,11 +216,13 @@ class Backend {
     virtual void linear_backward_data(Activations dx, Activations dy, Weight weight, Activations residual,
                                       std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) = 0;
     /// dpre [T, K] = (dy [T, N] weight) * gelu'(pre [T, K]): data gradient of a dense layer behind a GELU; dpre may be
-    /// pre.
-    virtual void linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre, Gelu form,
-                                           std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) = 0;
+    /// pre. dbias [K] += column sums of dpre, before that is rounded: the gradient of the bias that pre has in it; may
+    /// be null.
+    virtual void linear_backward_data_gelu(Activations dpre, float* dbias, Activations dy, Weight weight,
+                                           Activations pre, Gelu form, std::int64_t T, std::int64_t N, std::int64_t K,
+                                           Stream stream) = 0;
     /// dweight [N, K] = dy [T, N]^T x [T, K] and dbias [N] = column sums of dy, or += when `accumulate`; dbias may be
-    /// null.
+    /// null, as where the operation that made dy has added them up.
     virtual void linear_backward_weight(float* dweight, float* dbias, Activations dy, Activations x, bool accumulate,
                                         std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) = 0;
 
@@ -244,10 +246,11 @@ class Backend {
     virtual void residual_layer_norm(Activations out, float* mean, float* rstd, Activations branch,
                                      Activations residual, const float* gamma, const float* beta, double epsilon,
                                      std::int64_t T, std::int64_t N, Stream stream) = 0;
-    /// ds [T, N] (may be s or dout itself), dgamma, dbeta [N] accumulated in a fixed order.
-    virtual void layer_norm_backward(Activations ds, float* dgamma, float* dbeta, Activations dout, Activations s,
-                                     const float* mean, const float* rstd, const float* gamma, std::int64_t T,
-                                     std::int64_t N, Stream stream) = 0;
+    /// ds [T, N] (may be s or dout itself); dgamma, dbeta [N] accumulated in a fixed order, and so dbias [N], column
+    /// sums of ds before that is rounded: the gradient of the bias of the product that s is of; may be null.
+    virtual void layer_norm_backward(Activations ds, float* dgamma, float* dbeta, float* dbias, Activations dout,
+                                     Activations s, const float* mean, const float* rstd, const float* gamma,
+                                     std::int64_t T, std::int64_t N, Stream stream) = 0;
 
     // Rows and elements
 

@@ -17,13 +17,13 @@
 
 namespace protalbert::cuda {
 
-/// Memory that an operation works in, of a fixed size: whatever its input, an operation cuts its work to fit.
-constexpr std::size_t scratch_bytes = std::size_t{64} << 20;
+/// What linear_backward_data_gelu takes of the scratch memory for a slice of rows: 2048 rows of ProtAlbert's
+/// feed-forward layer in bfloat16, which still fill an H200. tests/gpu/probe_products.cpp measures other sizes.
+constexpr std::size_t gelu_slice_bytes = std::size_t{64} << 20;
 
-/// What linear_backward_data_gelu takes of it for a slice of rows: 2048 rows of ProtAlbert's feed-forward layer in
-/// bfloat16, which still fill an H200. tests/gpu/probe_products.cpp measures other sizes.
-constexpr std::size_t gelu_slice_bytes = scratch_bytes;
-static_assert(gelu_slice_bytes <= scratch_bytes);
+/// Memory that an operation works in, of a fixed size: whatever its input, an operation cuts its work to fit. A slice
+/// and partial sums of a bias's gradient.
+constexpr std::size_t scratch_bytes = gelu_slice_bytes + (std::size_t{8} << 20);
 
 class CudaBackend final : public Backend {
   public:
@@ -73,8 +73,8 @@ class CudaBackend final : public Backend {
                      std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
     void linear_backward_data(Activations dx, Activations dy, Weight weight, Activations residual, std::int64_t T,
                               std::int64_t N, std::int64_t K, Stream stream) override;
-    void linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre, Gelu form,
-                                   std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
+    void linear_backward_data_gelu(Activations dpre, float* dbias, Activations dy, Weight weight, Activations pre,
+                                   Gelu form, std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
     void linear_backward_weight(float* dweight, float* dbias, Activations dy, Activations x, bool accumulate,
                                 std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
 
@@ -87,7 +87,7 @@ class CudaBackend final : public Backend {
     void residual_layer_norm(Activations out, float* mean, float* rstd, Activations branch, Activations residual,
                              const float* gamma, const float* beta, double epsilon, std::int64_t T, std::int64_t N,
                              Stream stream) override;
-    void layer_norm_backward(Activations ds, float* dgamma, float* dbeta, Activations dout, Activations s,
+    void layer_norm_backward(Activations ds, float* dgamma, float* dbeta, float* dbias, Activations dout, Activations s,
                              const float* mean, const float* rstd, const float* gamma, std::int64_t T, std::int64_t N,
                              Stream stream) override;
 
@@ -149,6 +149,10 @@ class CudaBackend final : public Backend {
     void with_element(const Body& body) const;
     /// out = gelu(pre), n elements; in place allowed.
     void gelu(Activations out, Activations pre, Gelu form, std::int64_t n, Stream stream);
+    /// gelu_backward of [T, N], and partials [parts, N] = column sums of dpre over parts of the rows, or += when
+    /// `accumulate`.
+    void gelu_backward_sums(Activations dpre, float* partials, Activations dout, Activations pre, Gelu form,
+                            bool accumulate, std::int64_t parts, std::int64_t T, std::int64_t N, Stream stream);
     void optimize(float* parameters, void* copies, float* m, float* v, float* gradients,
                   const std::vector<Variable>& variables, const OptimizerStep& step, bool trust_ratio, Stream stream);
 

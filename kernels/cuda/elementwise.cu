@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/backend_class.hpp"
+#include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/gelu.cuh"
 #include "kernels/cuda/packs.cuh"
 #include "kernels/cuda/with_element.hpp"
@@ -67,6 +68,41 @@ __global__ void map_two_kernel(Element* out, const Element* first, const Element
         for (int k = 0; k < Width; ++k) x[k] = operation(x[k], y[k]);
         store_pack<Width>(out + i, x);
     }
+}
+
+/// Grid (packs of columns / 32, parts), block (32, 8): dpre [T, N] = dout times the derivative at pre. Part p adds up
+/// its rows, as they are before they are rounded, to partials [p, N], or adds them when `accumulate`.
+template <class Element, int Width, Gelu form>
+__global__ void gelu_backward_kernel(Element* dpre, float* partials, const Element* dout, const Element* pre,
+                                     bool accumulate, std::int64_t rows_of_part, std::int64_t T, std::int64_t N) {
+    SHARED_ARRAY(float, sums, row_groups* column_lanes* Width);
+    const std::int64_t n = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * Width;
+    const std::int64_t begin = blockIdx.y * rows_of_part;
+    const std::int64_t end = begin + rows_of_part < T ? begin + rows_of_part : T;
+    float sum[Width] = {};
+    if (n < N) {
+        for (std::int64_t t = begin + threadIdx.y; t < end; t += row_groups) {
+            float x[Width], y[Width];
+            load_pack<Width>(x, dout + t * N + n);
+            load_pack<Width>(y, pre + t * N + n);
+#pragma unroll
+            for (int i = 0; i < Width; ++i) {
+                x[i] = TimesGeluDerivative<Element, form>{}(x[i], y[i]);
+                sum[i] += x[i];
+            }
+            store_pack<Width>(dpre + t * N + n, x);
+        }
+    }
+    add_row_groups<Width>(sum, sums);
+    if (threadIdx.y > 0 || n >= N) return;
+    float* const own = partials + blockIdx.y * N + n;
+    if (accumulate) {
+        float before[Width];
+        load_floats<Width>(before, own);
+#pragma unroll
+        for (int i = 0; i < Width; ++i) sum[i] += before[i];
+    }
+    store_floats<Width>(own, sum);
 }
 
 /// copies [n] = masters.
@@ -196,6 +232,24 @@ void CudaBackend::gelu_backward(Activations dpre, Activations dout, Activations 
         with_form(form, [&](auto constant) {
             map_two<Element>("gelu_backward", elements<Element>(dpre), elements<Element>(dout), elements<Element>(pre),
                              TimesGeluDerivative<Element, decltype(constant)::value>{}, n, handle(stream));
+        });
+    });
+}
+
+void CudaBackend::gelu_backward_sums(Activations dpre, float* partials, Activations dout, Activations pre, Gelu form,
+                                     bool accumulate, std::int64_t parts, std::int64_t T, std::int64_t N,
+                                     Stream stream) {
+    with_element([&](auto element) {
+        using Element = decltype(element);
+        const bool wide = N % full_width<Element> == 0 && aligned(dpre.data, partials, dout.data, pre.data);
+        with_width<Element>(wide, [&](auto width) {
+            with_form(form, [&](auto constant) {
+                launch("gelu_backward",
+                       gelu_backward_kernel<Element, decltype(width)::value, decltype(constant)::value>,
+                       column_grid(N, width, parts), dim3(column_lanes, row_groups), 0, handle(stream),
+                       elements<Element>(dpre), partials, static_cast<const Element*>(elements<Element>(dout)),
+                       static_cast<const Element*>(elements<Element>(pre)), accumulate, divide_up(T, parts), T, N);
+            });
         });
     });
 }

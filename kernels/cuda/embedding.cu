@@ -174,7 +174,7 @@ void add_segments(float* table, const float* ds, const std::int32_t* ids, std::i
                     static_cast<unsigned>(divide_up(E, strip)), static_cast<unsigned>(used));
     launch("segment_sums", segment_sums_kernel, grid, dim3(32, segment_warps), 0, stream, used == 1 ? table : partials,
            ds, ids, chunk, table_rows, T, E, used == 1);
-    if (used > 1) add_partials(table, table_rows * E, nullptr, 0, partials, used, true, stream);
+    if (used > 1) add_partials({table}, table_rows * E, partials, used, true, stream);
 }
 
 /// out [E] += sums over the T rows.
@@ -187,7 +187,7 @@ void add_columns(float* out, const Element* rows, std::int64_t T, std::int64_t E
     const std::int64_t chunk = divide_up(T, chunks);
     const dim3 grid(static_cast<unsigned>(divide_up(E, 32)), static_cast<unsigned>(chunks));
     launch("chunk_sums", chunk_sums_kernel<Element>, grid, dim3(32), 0, stream, partials, rows, chunk, T, E);
-    add_partials(out, E, nullptr, 0, partials, chunks, true, stream);
+    add_partials({out}, E, partials, chunks, true, stream);
 }
 
 /// The tables' alignment and E let a thread take Width elements at once.

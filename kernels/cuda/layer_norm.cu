@@ -107,9 +107,42 @@ constexpr std::int64_t backward_blocks = 264;
 /// memory while the other computes.
 constexpr int most_backward_threads = 1024;
 
-/// Rows of one pack a thread. Grid backward_blocks or fewer: each block (each warp of it) takes rows in turn, the next
-/// on its way from memory while this one is worked on, and adds up its share of dgamma and dbeta in registers, in the
-/// end in `partials` [blocks x rows, 2 N]. ds may lie over dout or s: each thread has read what it overwrites.
+/// Width floats that a thread keeps in shared memory for want of registers. `own` is the place of its first four; the
+/// next four are behind the first four of all threads, `step` floats further, so that a warp's lie side by side.
+template <int Width>
+__device__ inline void load_kept(float (&values)[Width], Shared<float> own, unsigned step) {
+    if constexpr (Width == 1) {
+        values[0] = own[0];
+    } else {
+#pragma unroll
+        for (int i = 0; i < Width; i += 4) {
+            const float4 four = (own + i / 4 * step).template as<float4>()[0];
+            values[i] = four.x;
+            values[i + 1] = four.y;
+            values[i + 2] = four.z;
+            values[i + 3] = four.w;
+        }
+    }
+}
+template <int Width>
+__device__ inline void keep(Shared<float> own, unsigned step, const float (&values)[Width]) {
+    if constexpr (Width == 1) {
+        own[0] = values[0];
+    } else {
+#pragma unroll
+        for (int i = 0; i < Width; i += 4) {
+            (own + i / 4 * step).template as<float4>()[0] =
+                make_float4(values[i], values[i + 1], values[i + 2], values[i + 3]);
+        }
+    }
+}
+
+/// Rows of one pack a thread. Grid backward_blocks or fewer, with Width floats of dynamic shared memory a thread: each
+/// block (each warp of it) takes rows in turn, the next on its way from memory while this one is worked on, and adds up
+/// its share of dgamma and dbeta in registers, of dbias in shared memory: a third array of registers would be spilled.
+/// In the end all are in `partials` [blocks x rows, 3 N]. ds is added up before it is rounded, so that it is not
+/// unpacked again: that would take more instructions than the memory leaves time for. ds may lie over dout or s: each
+/// thread has read what it overwrites.
 template <class Element, int Width, bool Warp>
 __global__ void __launch_bounds__(most_backward_threads, 1)
     layer_norm_backward_kernel(Element* ds, float* partials, const Element* dout, const Element* s, const float* mean,
@@ -120,7 +153,11 @@ __global__ void __launch_bounds__(most_backward_threads, 1)
     const unsigned n = threadIdx.x * Width;
     const bool inside = n < N;
     const float share = 1.0F / static_cast<float>(N);
-    float dgamma[Width] = {}, dbeta[Width] = {};
+    float dgamma[Width] = {}, dbeta[Width] = {}, dbias[Width] = {};
+    const unsigned threads = blockDim.x * blockDim.y, step = 4 * threads;
+    const Shared<float> kept = dynamic_shared<float>(0, static_cast<int>(threads) * Width) +
+                               (threadIdx.y * blockDim.x + threadIdx.x) * (Width == 1 ? 1 : 4);
+    keep<Width>(kept, step, dbias);
     Packed<Element, Width> next_dy{}, next_s{};
     float next_centre = 0, next_inverse = 0;
     const auto load = [&](std::int64_t row) {
@@ -150,34 +187,43 @@ __global__ void __launch_bounds__(most_backward_threads, 1)
         }
         const float2 both = row_sums<Warp>(sum, product, sums);
         if (!inside) continue;
-        const float average = both.x * share, slope = both.y * share;
+        // inverse (g - average - x slope) in two instructions.
+        const float average = both.x * share * inverse, slope = both.y * share * inverse;
 #pragma unroll
-        for (int i = 0; i < Width; ++i) x[i] = inverse * (g[i] - average - x[i] * slope);
+        for (int i = 0; i < Width; ++i) x[i] = inverse * g[i] - (average + x[i] * slope);
         store_pack<Width>(ds + row * N + n, x);
+        load_kept<Width>(dbias, kept, step);
+#pragma unroll
+        for (int i = 0; i < Width; ++i) dbias[i] += x[i];
+        keep<Width>(kept, step, dbias);
     }
     if (!inside) return;
-    float* const own = partials + worker * 2 * N;
+    load_kept<Width>(dbias, kept, step);
+    float* const own = partials + worker * 3 * N;
     store_floats<Width>(own + n, dgamma);
     store_floats<Width>(own + N + n, dbeta);
+    store_floats<Width>(own + 2 * N + n, dbias);
 }
 
 /// Rows of more packs than threads, far wider than any ALBERT's. Grid as above, a block a row: it reads the row twice
-/// and adds up dgamma and dbeta in its `partials` [blocks, 2 N].
+/// and adds up dgamma, dbeta and dbias in its `partials` [blocks, 3 N].
 template <class Element, int Width>
 __global__ void __launch_bounds__(most_backward_threads, 1)
     wide_layer_norm_backward_kernel(Element* ds, float* partials, const Element* dout, const Element* s,
                                     const float* mean, const float* rstd, const float* gamma, std::int64_t T,
                                     std::int64_t N) {
     SHARED_ARRAY(float, sums, 2 * 32);
-    float* const own_gamma = partials + blockIdx.x * 2 * N;
+    float* const own_gamma = partials + blockIdx.x * 3 * N;
     float* const own_beta = own_gamma + N;
+    float* const own_bias = own_beta + N;
     const std::int64_t first = static_cast<std::int64_t>(threadIdx.x) * Width;
     const std::int64_t step = static_cast<std::int64_t>(blockDim.x) * Width;
     const float share = 1.0F / static_cast<float>(N);
-    float dy[Width], x[Width], scale[Width], of_gamma[Width] = {}, of_beta[Width] = {};
+    float dy[Width], x[Width], scale[Width], of_gamma[Width] = {}, of_beta[Width] = {}, of_bias[Width] = {};
     for (std::int64_t n = first; n < N; n += step) {
         store_floats<Width>(own_gamma + n, of_gamma);
         store_floats<Width>(own_beta + n, of_beta);
+        store_floats<Width>(own_bias + n, of_bias);
     }
     for (std::int64_t row = blockIdx.x; row < T; row += gridDim.x) {
         const float centre = mean[row], inverse = rstd[row];
@@ -203,14 +249,17 @@ __global__ void __launch_bounds__(most_backward_threads, 1)
             load(n);
             load_floats<Width>(of_gamma, own_gamma + n);
             load_floats<Width>(of_beta, own_beta + n);
+            load_floats<Width>(of_bias, own_bias + n);
 #pragma unroll
             for (int i = 0; i < Width; ++i) {
                 of_gamma[i] += dy[i] * x[i];
                 of_beta[i] += dy[i];
                 x[i] = inverse * (dy[i] * scale[i] - average - x[i] * slope);
+                of_bias[i] += x[i];
             }
             store_floats<Width>(own_gamma + n, of_gamma);
             store_floats<Width>(own_beta + n, of_beta);
+            store_floats<Width>(own_bias + n, of_bias);
             store_pack<Width>(ds + row * N + n, x);
         }
     }
@@ -262,9 +311,9 @@ void CudaBackend::residual_layer_norm(Activations out, float* mean, float* rstd,
     });
 }
 
-void CudaBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbeta, Activations dout, Activations s,
-                                      const float* mean, const float* rstd, const float* gamma, std::int64_t T,
-                                      std::int64_t N, Stream stream) {
+void CudaBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbeta, float* dbias, Activations dout,
+                                      Activations s, const float* mean, const float* rstd, const float* gamma,
+                                      std::int64_t T, std::int64_t N, Stream stream) {
     if (T == 0) return;
     float* const partials = scratch<float>();
     with_element([&](auto element) {
@@ -273,23 +322,24 @@ void CudaBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbet
         with_width<Element>(wide, [&](auto width) {
             const RowThreads shape = row_threads(N, width, most_backward_threads);
             const std::int64_t blocks = std::clamp<std::int64_t>(
-                std::min(divide_up(T, shape.rows), scratch_elements<float>() / (2 * N * shape.rows)), 1,
+                std::min(divide_up(T, shape.rows), scratch_elements<float>() / (3 * N * shape.rows)), 1,
                 backward_blocks);
-            const auto run = [&](auto kernel) {
-                launch("layer_norm_backward", kernel, dim3(static_cast<unsigned>(blocks)), shape.block(), 0,
+            constexpr int pack = decltype(width)::value;
+            const auto run = [&](auto kernel, std::size_t kept) {
+                launch("layer_norm_backward", kernel, dim3(static_cast<unsigned>(blocks)), shape.block(), kept,
                        handle(stream), elements<Element>(ds), partials,
                        static_cast<const Element*>(elements<Element>(dout)),
                        static_cast<const Element*>(elements<Element>(s)), mean, rstd, gamma, T, N);
             };
-            constexpr int pack = decltype(width)::value;
+            const std::size_t kept = shape.threads * shape.rows * pack * sizeof(float);
             if (shape.warp()) {
-                run(layer_norm_backward_kernel<Element, pack, true>);
+                run(layer_norm_backward_kernel<Element, pack, true>, kept);
             } else if (divide_up(N, pack) <= shape.threads) {
-                run(layer_norm_backward_kernel<Element, pack, false>);
+                run(layer_norm_backward_kernel<Element, pack, false>, kept);
             } else {
-                run(wide_layer_norm_backward_kernel<Element, pack>);
+                run(wide_layer_norm_backward_kernel<Element, pack>, 0);
             }
-            add_partials(dgamma, N, dbeta, N, partials, blocks * shape.rows, true, handle(stream));
+            add_partials({dgamma, dbeta, dbias}, N, partials, blocks * shape.rows, true, handle(stream));
         });
     });
 }

@@ -2,6 +2,7 @@
 // Work on rows of N features: which threads share a row, and their sums.
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "kernels/cuda/packs.cuh"
 
@@ -44,9 +45,9 @@ __device__ inline float2 row_sums(float a, float b, Shared<float> sums) {
     return make_float2(a, b);
 }
 
-/// first [n_first] and second [n_second] (+)= the sums over p of partials [count, n_first + n_second], in a fixed
-/// order. second may be null with n_second = 0.
-void add_partials(float* first, std::int64_t n_first, float* second, std::int64_t n_second, const float* partials,
-                  std::int64_t count, bool accumulate, cudaStream_t stream);
+/// Each of `sums` [n], three at the most, (+)= its sums over p of partials [count, sums, n], in a fixed order; a null
+/// one is left out.
+void add_partials(std::initializer_list<float*> sums, std::int64_t n, const float* partials, std::int64_t count,
+                  bool accumulate, cudaStream_t stream);
 
 }  // namespace protalbert::cuda

@@ -43,8 +43,8 @@ class KokkosBackend final : public Backend {
                      std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
     void linear_backward_data(Activations dx, Activations dy, Weight weight, Activations residual, std::int64_t T,
                               std::int64_t N, std::int64_t K, Stream stream) override;
-    void linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre, Gelu form,
-                                   std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
+    void linear_backward_data_gelu(Activations dpre, float* dbias, Activations dy, Weight weight, Activations pre,
+                                   Gelu form, std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
     void linear_backward_weight(float* dweight, float* dbias, Activations dy, Activations x, bool accumulate,
                                 std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
 
@@ -57,7 +57,7 @@ class KokkosBackend final : public Backend {
     void residual_layer_norm(Activations out, float* mean, float* rstd, Activations branch, Activations residual,
                              const float* gamma, const float* beta, double epsilon, std::int64_t T, std::int64_t N,
                              Stream stream) override;
-    void layer_norm_backward(Activations ds, float* dgamma, float* dbeta, Activations dout, Activations s,
+    void layer_norm_backward(Activations ds, float* dgamma, float* dbeta, float* dbias, Activations dout, Activations s,
                              const float* mean, const float* rstd, const float* gamma, std::int64_t T, std::int64_t N,
                              Stream stream) override;
 
@@ -130,8 +130,8 @@ class KokkosBackend final : public Backend {
     void cross_entropy(LossSums* partials, LossSums* sums, float* dlogits, const float* logits,
                        const std::int32_t* labels, double scale, std::int64_t M, std::int64_t C) const;
     /// layer_norm_backward with partials [layer_norm_partials(T, N)] in the caller's memory.
-    void layer_norm_backward(float* partials, float* ds, float* dgamma, float* dbeta, const float* dout, const float* s,
-                             const float* mean, const float* rstd, const float* gamma, std::int64_t T,
+    void layer_norm_backward(float* partials, float* ds, float* dgamma, float* dbeta, float* dbias, const float* dout,
+                             const float* s, const float* mean, const float* rstd, const float* gamma, std::int64_t T,
                              std::int64_t N) const;
     static std::int64_t layer_norm_partials(std::int64_t T, std::int64_t N);
     /// LAMB, or AdamW without the trust ratio.

@@ -36,7 +36,7 @@ void KokkosBackend::gelu_backward(Activations dpre, Activations dout, Activation
     const auto run = form == Gelu::erf ? PROTALBERT_SELECT(times_gelu_erf_derivative)
                                        : PROTALBERT_SELECT(times_gelu_tanh_derivative);
     parallel_elements("protalbert::gelu_backward", n, [=](std::int64_t first, std::int64_t count) {
-        run(dx + first, 0, dy + first, 0, x + first, 0, 1, count);
+        run(dx + first, 0, nullptr, dy + first, 0, x + first, 0, 1, count);
     });
 }
 

@@ -47,8 +47,8 @@ void KokkosBackend::embedding_backward(EmbeddingGradients gradients, Activations
         const TokenRows token = rows_of(ids, tables, t, E);
         sum(ds + t * E, token.word, token.position, token.segment, E);
     });
-    layer_norm_backward(ds + T * E, ds, gradients.gamma, gradients.beta, floats(dout), ds, mean, rstd, tables.gamma, T,
-                        E);
+    layer_norm_backward(ds + T * E, ds, gradients.gamma, gradients.beta, nullptr, floats(dout), ds, mean, rstd,
+                        tables.gamma, T, E);
     // Each task adds up a strip of columns over all tokens in order: no atomics, the same bits for any number of
     // threads, and the strips of the word and segment tables stay in the first-level cache.
     constexpr std::int64_t strip = 16;  // floats: a cache line, so that no two threads write the same one

@@ -35,33 +35,36 @@ void KokkosBackend::residual_layer_norm(Activations out, float* mean, float* rst
     });
 }
 
-std::int64_t KokkosBackend::layer_norm_partials(std::int64_t T, std::int64_t N) { return 2 * pieces_of(T) * N; }
+std::int64_t KokkosBackend::layer_norm_partials(std::int64_t T, std::int64_t N) { return 3 * pieces_of(T) * N; }
 
-void KokkosBackend::layer_norm_backward(float* partials, float* ds, float* dgamma, float* dbeta, const float* dout,
-                                        const float* s, const float* mean, const float* rstd, const float* gamma,
-                                        std::int64_t T, std::int64_t N) const {
+void KokkosBackend::layer_norm_backward(float* partials, float* ds, float* dgamma, float* dbeta, float* dbias,
+                                        const float* dout, const float* s, const float* mean, const float* rstd,
+                                        const float* gamma, std::int64_t T, std::int64_t N) const {
     if (T == 0) return;
     const std::int64_t rows = rows_of_piece(T);
     const std::int64_t pieces = pieces_of(T);
-    float* const dgammas = partials;              // [pieces, N]
-    float* const dbetas = partials + pieces * N;  // [pieces, N]
+    float* const dgammas = partials;                                          // [pieces, N]
+    float* const dbetas = dgammas + pieces * N;                               // [pieces, N]
+    float* const dbiases = dbias == nullptr ? nullptr : dbetas + pieces * N;  // [pieces, N]
     const auto run = PROTALBERT_SELECT(layer_norm_backward_rows);
     parallel_tasks("protalbert::layer_norm_backward", pieces, [=](std::int64_t p) {
         std::fill_n(dgammas + p * N, N, 0.0F);
         std::fill_n(dbetas + p * N, N, 0.0F);
+        if (dbiases != nullptr) std::fill_n(dbiases + p * N, N, 0.0F);
         const std::int64_t t = p * rows;
-        run(ds + t * N, dgammas + p * N, dbetas + p * N, dout + t * N, s + t * N, mean + t, rstd + t, gamma,
-            std::min(rows, T - t), N);
+        run(ds + t * N, dgammas + p * N, dbetas + p * N, dbiases == nullptr ? nullptr : dbiases + p * N, dout + t * N,
+            s + t * N, mean + t, rstd + t, gamma, std::min(rows, T - t), N);
     });
     add_parts(dgamma, dgammas, pieces, N, true);
     add_parts(dbeta, dbetas, pieces, N, true);
+    if (dbias != nullptr) add_parts(dbias, dbiases, pieces, N, true);
 }
 
-void KokkosBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbeta, Activations dout, Activations s,
-                                        const float* mean, const float* rstd, const float* gamma, std::int64_t T,
-                                        std::int64_t N, Stream) {
-    layer_norm_backward(scratch<float>(layer_norm_partials(T, N)), floats(ds), dgamma, dbeta, floats(dout), floats(s),
-                        mean, rstd, gamma, T, N);
+void KokkosBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbeta, float* dbias, Activations dout,
+                                        Activations s, const float* mean, const float* rstd, const float* gamma,
+                                        std::int64_t T, std::int64_t N, Stream) {
+    layer_norm_backward(scratch<float>(layer_norm_partials(T, N)), floats(ds), dgamma, dbeta, dbias, floats(dout),
+                        floats(s), mean, rstd, gamma, T, N);
 }
 
 }  // namespace protalbert

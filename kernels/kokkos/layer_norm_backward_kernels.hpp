@@ -3,11 +3,11 @@
 #include "kernels/kokkos/layer_norm_kernels.hpp"
 
 /// ds [rows, N] from dout and s [rows, N], with x = (s - mean) rstd and g = dout gamma:
-/// ds = rstd (g - average of g - x (average of g x)). dgamma, dbeta [N] += column sums of dout x and of dout.
-/// ds may be dout or s.
-static void layer_norm_backward_rows(float* ds, float* dgamma, float* dbeta, const float* dout, const float* s,
-                                     const float* mean, const float* rstd, const float* gamma, std::int64_t rows,
-                                     std::int64_t N) {
+/// ds = rstd (g - average of g - x (average of g x)). dgamma, dbeta [N] += column sums of dout x and of dout,
+/// dbias [N] (null: none) of ds. ds may be dout or s.
+static void layer_norm_backward_rows(float* ds, float* dgamma, float* dbeta, float* dbias, const float* dout,
+                                     const float* s, const float* mean, const float* rstd, const float* gamma,
+                                     std::int64_t rows, std::int64_t N) {
     for (std::int64_t r = 0; r < rows; ++r) {
         const float* const dy = dout + r * N;
         const float* const row = s + r * N;
@@ -36,7 +36,9 @@ static void layer_norm_backward_rows(float* ds, float* dgamma, float* dbeta, con
             const Floats x = (load(row + n) - centre) * scale;
             store(dgamma + n, load(dgamma + n) + dy_n * x);
             store(dbeta + n, load(dbeta + n) + dy_n);
-            store(to + n, scale * (dy_n * load(gamma + n) - average - x * product));
+            const Floats result = scale * (dy_n * load(gamma + n) - average - x * product);
+            store(to + n, result);
+            if (dbias != nullptr) store(dbias + n, load(dbias + n) + result);
         }
         for (; n < N; ++n) {
             const float dy_n = dy[n];
@@ -44,6 +46,7 @@ static void layer_norm_backward_rows(float* ds, float* dgamma, float* dbeta, con
             dgamma[n] += dy_n * x;
             dbeta[n] += dy_n;
             to[n] = scale * (dy_n * gamma[n] - average - x * product);
+            if (dbias != nullptr) dbias[n] += to[n];
         }
     }
 }

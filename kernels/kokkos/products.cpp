@@ -140,8 +140,9 @@ void KokkosBackend::linear_backward_data(Activations dx, Activations dy, Weight 
     });
 }
 
-void KokkosBackend::linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre,
-                                              Gelu form, std::int64_t T, std::int64_t N, std::int64_t K, Stream) {
+void KokkosBackend::linear_backward_data_gelu(Activations dpre, float* dbias, Activations dy, Weight weight,
+                                              Activations pre, Gelu form, std::int64_t T, std::int64_t N,
+                                              std::int64_t K, Stream) {
     if (T == 0 || K == 0) return;
     float* const to = floats(dpre);
     const float* const a = floats(dy);
@@ -150,14 +151,20 @@ void KokkosBackend::linear_backward_data_gelu(Activations dpre, Activations dy, 
     const auto finish = form == Gelu::erf ? PROTALBERT_SELECT(times_gelu_erf_derivative)
                                           : PROTALBERT_SELECT(times_gelu_tanh_derivative);
     const Tiles tiles = cut(T, K, N);
+    // Each row of tiles adds up its rows.
+    float* const sums = dbias == nullptr ? nullptr : scratch<float>(tiles.row_tiles * K);
     product_tasks("protalbert::linear_backward_data_gelu", tiles.count(), [=](std::int64_t index) {
         const Tile tile = tile_of(tiles, index, T, K);
         // Beside pre, which may be dpre: the tile of the product has a place of its own.
         float* const c = thread_scratch(tile.rows * tile.columns);
         const std::int64_t place = tile.row * K + tile.column;
         product('N', 'N', tile.rows, tile.columns, N, a + tile.row * N, N, b + tile.column, K, 0, c, tile.columns);
-        finish(to + place, K, c, tile.columns, before + place, K, tile.rows, tile.columns);
+        float* const own =
+            sums == nullptr ? nullptr : sums + tile.row / tiles.rows * K + tile.column;  // [tile.columns]
+        if (own != nullptr) std::fill_n(own, tile.columns, 0.0F);
+        finish(to + place, K, own, c, tile.columns, before + place, K, tile.rows, tile.columns);
     });
+    if (dbias != nullptr) add_parts(dbias, sums, tiles.row_tiles, K, true);
 }
 
 void KokkosBackend::linear_backward_weight(float* dweight, float* dbias, Activations dy, Activations x, bool accumulate,

@@ -215,7 +215,8 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
     add("linear_backward_data, feed-forward input", product(T, H, F), sum(T * F, F * H, 2 * T * H),
         [=, &b, &p] { b.linear_backward_data(p.hidden_too, p.wide, p.weight, p.hidden, T, F, H, default_stream); });
     add("linear_backward_data_gelu, feed-forward output", product(T, H, F), sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
-        b.linear_backward_data_gelu(p.wide, p.hidden, p.weight, p.wide_too, form, T, H, F, default_stream);
+        b.linear_backward_data_gelu(p.wide, p.vector_gradient, p.hidden, p.weight, p.wide_too, form, T, H, F,
+                                    default_stream);
     });
     // Of all four weights: dy [rows, N], x [rows, K]. The gradient is float32, read and written.
     const auto weight_gradients = [&](const std::string& suffix, std::int64_t rows, Activations narrow,
@@ -224,16 +225,18 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
             const char* name;
             Activations dy, x;
             std::int64_t N, K;
+            float* dbias;  // of QKV alone, as in training: other operations add up the other biases' gradients
         };
-        for (const WeightOf& of :
-             {WeightOf{"QKV", wide, narrow, 3 * H, H}, WeightOf{"attention output", narrow, narrow, H, H},
-              WeightOf{"feed-forward input", wide, narrow, F, H}, WeightOf{"feed-forward output", narrow, wide, H, F}})
+        for (const WeightOf& of : {WeightOf{"QKV", wide, narrow, 3 * H, H, p.vector_gradient},
+                                   WeightOf{"attention output", narrow, narrow, H, H, nullptr},
+                                   WeightOf{"feed-forward input", wide, narrow, F, H, nullptr},
+                                   WeightOf{"feed-forward output", narrow, wide, H, F, nullptr}})
             list.push_back({fmt::format("linear_backward_weight, {}{}", of.name, suffix),
                             product(rows, of.N, of.K),
                             sum(rows * of.N, rows * of.K) * element + sum(2 * of.N * of.K) * sizeof(float),
                             [=, &b, &p] {
-                                b.linear_backward_weight(p.gradient, p.vector_gradient, of.dy, of.x, true, rows, of.N,
-                                                         of.K, default_stream);
+                                b.linear_backward_weight(p.gradient, of.dbias, of.dy, of.x, true, rows, of.N, of.K,
+                                                         default_stream);
                             },
                             {}});
     };
@@ -252,8 +255,8 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
                               default_stream);
     });
     add("layer_norm_backward", 0, sum(3 * T * H), [=, &b, &p] {
-        b.layer_norm_backward(p.wide_too, p.vector_gradient, p.vector_gradient + H, p.hidden, p.hidden_too, p.row_mean,
-                              p.row_rstd, p.vector, T, H, default_stream);
+        b.layer_norm_backward(p.wide_too, p.vector_gradient, p.vector_gradient + H, p.vector_gradient + 2 * H, p.hidden,
+                              p.hidden_too, p.row_mean, p.row_rstd, p.vector, T, H, default_stream);
     });
     add("gather_rows", 0, sum(2 * M * H),
         [=, &b, &p] { b.gather_rows(p.wide, p.hidden, p.masked_rows, M, H, default_stream); });

@@ -97,10 +97,11 @@ void TimedBackend::linear_backward_data(Activations dx, Activations dy, Weight w
     timed("linear_backward_data", stream,
           [&] { return inner_.linear_backward_data(dx, dy, weight, residual, T, N, K, stream); });
 }
-void TimedBackend::linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre,
-                                             Gelu form, std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
+void TimedBackend::linear_backward_data_gelu(Activations dpre, float* dbias, Activations dy, Weight weight,
+                                             Activations pre, Gelu form, std::int64_t T, std::int64_t N, std::int64_t K,
+                                             Stream stream) {
     timed("linear_backward_data_gelu", stream,
-          [&] { return inner_.linear_backward_data_gelu(dpre, dy, weight, pre, form, T, N, K, stream); });
+          [&] { return inner_.linear_backward_data_gelu(dpre, dbias, dy, weight, pre, form, T, N, K, stream); });
 }
 void TimedBackend::linear_backward_weight(float* dweight, float* dbias, Activations dy, Activations x, bool accumulate,
                                           std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
@@ -125,11 +126,12 @@ void TimedBackend::residual_layer_norm(Activations out, float* mean, float* rstd
         return inner_.residual_layer_norm(out, mean, rstd, branch, residual, gamma, beta, epsilon, T, N, stream);
     });
 }
-void TimedBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbeta, Activations dout, Activations s,
-                                       const float* mean, const float* rstd, const float* gamma, std::int64_t T,
-                                       std::int64_t N, Stream stream) {
-    timed("layer_norm_backward", stream,
-          [&] { return inner_.layer_norm_backward(ds, dgamma, dbeta, dout, s, mean, rstd, gamma, T, N, stream); });
+void TimedBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbeta, float* dbias, Activations dout,
+                                       Activations s, const float* mean, const float* rstd, const float* gamma,
+                                       std::int64_t T, std::int64_t N, Stream stream) {
+    timed("layer_norm_backward", stream, [&] {
+        return inner_.layer_norm_backward(ds, dgamma, dbeta, dbias, dout, s, mean, rstd, gamma, T, N, stream);
+    });
 }
 void TimedBackend::gather_rows(Activations out, Activations in, const std::int64_t* rows, std::int64_t M,
                                std::int64_t N, Stream stream) {

@@ -60,8 +60,8 @@ class TimedBackend final : public Backend {
                      std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
     void linear_backward_data(Activations dx, Activations dy, Weight weight, Activations residual, std::int64_t T,
                               std::int64_t N, std::int64_t K, Stream stream) override;
-    void linear_backward_data_gelu(Activations dpre, Activations dy, Weight weight, Activations pre, Gelu form,
-                                   std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
+    void linear_backward_data_gelu(Activations dpre, float* dbias, Activations dy, Weight weight, Activations pre,
+                                   Gelu form, std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
     void linear_backward_weight(float* dweight, float* dbias, Activations dy, Activations x, bool accumulate,
                                 std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) override;
     void attention_forward(Activations out, float* logsumexp, Activations qkv, PackedSequences sequences,
@@ -72,7 +72,7 @@ class TimedBackend final : public Backend {
     void residual_layer_norm(Activations out, float* mean, float* rstd, Activations branch, Activations residual,
                              const float* gamma, const float* beta, double epsilon, std::int64_t T, std::int64_t N,
                              Stream stream) override;
-    void layer_norm_backward(Activations ds, float* dgamma, float* dbeta, Activations dout, Activations s,
+    void layer_norm_backward(Activations ds, float* dgamma, float* dbeta, float* dbias, Activations dout, Activations s,
                              const float* mean, const float* rstd, const float* gamma, std::int64_t T, std::int64_t N,
                              Stream stream) override;
     void gather_rows(Activations out, Activations in, const std::int64_t* rows, std::int64_t M, std::int64_t N,

@@ -51,10 +51,10 @@ void backward_feed_forward(const Model& model, std::int64_t T, const FeedForward
     Backend& backend = *model.backend;
     const std::int64_t H = model.config.hidden;
     const std::int64_t F = model.config.intermediate;
-    backend.layer_norm_backward(stash.sum, gradients + at.norm.gamma, gradients + at.norm.beta, d_hidden, stash.sum,
-                                stash.mean, stash.rstd, model.master(at.norm.gamma), T, H, stream);
-    backend.linear_backward_data_gelu(stash.pre, stash.sum, model.weight(at.out.weight), stash.pre,
-                                      model.config.activation, T, H, F, stream);
+    backend.layer_norm_backward(stash.sum, gradients + at.norm.gamma, gradients + at.norm.beta, gradients + at.out.bias,
+                                d_hidden, stash.sum, stash.mean, stash.rstd, model.master(at.norm.gamma), T, H, stream);
+    backend.linear_backward_data_gelu(stash.pre, gradients + at.in.bias, stash.sum, model.weight(at.out.weight),
+                                      stash.pre, model.config.activation, T, H, F, stream);
     // The residual branch passes the sum's gradient on as it is.
     backend.linear_backward_data(d_hidden, stash.pre, model.weight(at.in.weight), stash.sum, T, F, H, stream);
 }
@@ -66,8 +66,9 @@ void backward_attention(const Model& model, const DeviceBatch& batch, const Atte
     Backend& backend = *model.backend;
     const std::int64_t T = batch.sequences.tokens;
     const std::int64_t H = model.config.hidden;
-    backend.layer_norm_backward(stash.sum, gradients + at.norm.gamma, gradients + at.norm.beta, d_hidden, stash.sum,
-                                stash.mean, stash.rstd, model.master(at.norm.gamma), T, H, stream);
+    backend.layer_norm_backward(stash.sum, gradients + at.norm.gamma, gradients + at.norm.beta,
+                                gradients + at.output.bias, d_hidden, stash.sum, stash.mean, stash.rstd,
+                                model.master(at.norm.gamma), T, H, stream);
     backend.linear_backward_data(d_attended, stash.sum, model.weight(at.output.weight), {}, T, H, H, stream);
     backend.attention_backward(stash.d_qkv, d_attended, stash.attended, stash.qkv, stash.logsumexp, batch.sequences,
                                model.config.heads, model.config.head_size(), stream);
@@ -136,29 +137,32 @@ void backward_encoder_weights(const Model& model, const DeviceBatch& batch, Trai
     const std::int64_t T = batch.sequences.tokens;
     const std::int64_t H = model.config.hidden;
     const std::int64_t F = model.config.intermediate;
-    const auto product = [&](const DenseOffsets& at, Activations dy, Activations x, std::int64_t rows, std::int64_t out,
-                             std::int64_t in) {
-        model.backend->linear_backward_weight(gradients + at.weight, gradients + at.bias, dy, x, true, rows, out, in,
-                                              stream);
+    // The passes that made the other products' dy have added up their biases' gradients.
+    const auto product = [&](const DenseOffsets& at, bool with_bias, Activations dy, Activations x, std::int64_t rows,
+                             std::int64_t out, std::int64_t in) {
+        model.backend->linear_backward_weight(gradients + at.weight, with_bias ? gradients + at.bias : nullptr, dy, x,
+                                              true, rows, out, in, stream);
         announce();
     };
     const StashOrder& feed_forward = workspace.feed_forward_order;
     const StashOrder& attention = workspace.attention_order;
     for (std::size_t part = 0; part < feed_forward.blocks.size(); ++part) {
         const FeedForwardStash stash = feed_forward_stash(workspace, model.config, feed_forward.first[part], T);
-        product(model.layout.feed_forward[part].out, stash.sum, stash.activated, feed_forward.blocks[part] * T, H, F);
+        product(model.layout.feed_forward[part].out, false, stash.sum, stash.activated, feed_forward.blocks[part] * T,
+                H, F);
     }
     for (std::size_t part = 0; part < feed_forward.blocks.size(); ++part) {
         const FeedForwardStash stash = feed_forward_stash(workspace, model.config, feed_forward.first[part], T);
-        product(model.layout.feed_forward[part].in, stash.pre, stash.input, feed_forward.blocks[part] * T, F, H);
+        product(model.layout.feed_forward[part].in, false, stash.pre, stash.input, feed_forward.blocks[part] * T, F, H);
     }
     for (std::size_t part = 0; part < attention.blocks.size(); ++part) {
         const AttentionStash stash = attention_stash(workspace, model.config, part, attention.first[part], T);
-        product(model.layout.attention[part].qkv, stash.d_qkv, stash.input, attention.blocks[part] * T, 3 * H, H);
+        product(model.layout.attention[part].qkv, true, stash.d_qkv, stash.input, attention.blocks[part] * T, 3 * H, H);
     }
     for (std::size_t part = 0; part < attention.blocks.size(); ++part) {
         const AttentionStash stash = attention_stash(workspace, model.config, part, attention.first[part], T);
-        product(model.layout.attention[part].output, stash.sum, stash.attended, attention.blocks[part] * T, H, H);
+        product(model.layout.attention[part].output, false, stash.sum, stash.attended, attention.blocks[part] * T, H,
+                H);
     }
 }
 

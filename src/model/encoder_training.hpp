@@ -10,7 +10,8 @@ namespace protalbert {
 void forward_encoder(const Model& model, const DeviceBatch& batch, TrainingWorkspace& workspace, Stream stream);
 
 /// From workspace.d_hidden [T, H], the gradient of the last hidden state, down to that of the first block's input,
-/// again in d_hidden. Leaves the output gradient of every product in the stashes; adds the layer norms' gradients.
+/// again in d_hidden. Leaves the output gradient of every product in the stashes; adds the gradients of the layer norms
+/// and of the biases in front of them and of the GELU.
 void backward_encoder_data(const Model& model, const DeviceBatch& batch, TrainingWorkspace& workspace, float* gradients,
                            Stream stream);
 
@@ -18,8 +19,8 @@ void backward_encoder_data(const Model& model, const DeviceBatch& batch, Trainin
 void backward_embeddings(const Model& model, const DeviceBatch& batch, TrainingWorkspace& workspace, float* gradients,
                          Stream stream);
 
-/// Adds the gradients of the weights and biases from the stashes, one product a parameter over the tokens of all blocks
-/// that use it (K = blocks x T), in the order of gradient_order. `announce` is called after each.
+/// Adds the gradients of the weights and of QKV's biases from the stashes, one product a parameter over the tokens of
+/// all blocks that use it (K = blocks x T), in the order of gradient_order. `announce` is called after each.
 void backward_encoder_weights(const Model& model, const DeviceBatch& batch, TrainingWorkspace& workspace,
                               float* gradients, const std::function<void()>& announce, Stream stream);
 

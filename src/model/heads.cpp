@@ -26,7 +26,7 @@ void masked_head(const Model& model, const DeviceBatch& batch, TrainingWorkspace
     backend.linear_backward_weight(gradients + at.word, gradients + at.masked_bias, dlogits, w.masked_normal, true, M,
                                    V, E, stream);
     backend.linear_backward_data(w.d_masked, dlogits, decoder, {}, M, V, E, stream);
-    backend.layer_norm_backward(w.d_masked, gradients + at.masked_norm.gamma, gradients + at.masked_norm.beta,
+    backend.layer_norm_backward(w.d_masked, gradients + at.masked_norm.gamma, gradients + at.masked_norm.beta, nullptr,
                                 w.d_masked, w.masked_activated, w.masked_mean, w.masked_rstd,
                                 model.master(at.masked_norm.gamma), M, E, stream);
     backend.gelu_backward(w.d_masked, w.d_masked, w.masked_pre, config.activation, M * E, stream);

@@ -262,10 +262,13 @@ void gelu_derivative(const Probe& probe) {
             probe.backend.gelu_backward(result + begin * F, slice, p + begin * F, Gelu::tanh, n * F, {});
         }
     };
-    const auto backward = [&probe, &d, &w, &p, &result, T = T, H = H, F = F] {
-        probe.backend.linear_backward_data_gelu(result, d, w, p, Gelu::tanh, T, H, F, {});
+    const auto backward = [&probe, &d, &w, &p, &result, T = T, H = H, F = F](float* dbias) {
+        probe.backend.linear_backward_data_gelu(result, dbias, d, w, p, Gelu::tanh, T, H, F, {});
     };
-    candidates.push_back({line_of("c", "W2", product, "backend as it is"), product.flops(), backward});
+    candidates.push_back(
+        {line_of("c", "W2", product, "backend as it is"), product.flops(), [&backward] { backward(nullptr); }});
+    candidates.push_back({line_of("c", "W2", product, "backend as it is, with sums"), product.flops(),
+                          [&backward, &sums] { backward(sums.as<float>()); }});
     for (const Index parts : {16, 8, 4, 2, 1}) {
         const Index rows = std::max<Index>(T / parts, 1);
         candidates.push_back({line_of("c", "W2", product, fmt::format("two passes, slices of {} rows", rows)),
@@ -305,7 +308,7 @@ void gelu_derivative(const Probe& probe) {
             line[std::string(name) + " error"] = error.what();
         }
     };
-    backward();
+    backward(nullptr);
     compare("dgelu", dgelu, false, false);
     compare("dgelu_bgrad", dgelu_bgrad, true, false);
     compare("dgelu_bgrad float32", dgelu_bgrad_float32, true, true);

@@ -11,8 +11,9 @@ struct Shape {
 const std::vector<Shape> shapes{{0, 12},   {1, 1},    {1, 12},   {3, 20},   {17, 48},  {130, 16}, {130, 33},
                                 {67, 256}, {6, 1000}, {3, 2056}, {5, 4096}, {2, 4104}, {2, 8200}};
 
-/// Of the backward pass besides: three rows in turn for a block of a GPU, two for a warp, and more packs than threads.
-const std::vector<Shape> backward_shapes{{540, 264}, {1100, 16}, {3, 8200}};
+/// Of the backward pass besides: three rows in turn for a block of a GPU, two for a warp, and more packs than threads,
+/// with 1100 columns those of single elements.
+const std::vector<Shape> backward_shapes{{540, 264}, {1100, 16}, {3, 8200}, {270, 1100}};
 
 /// Two sums in float32 or better, and a handful of roundings of each element.
 constexpr double norm_tolerance = 2e-6;
@@ -109,20 +110,26 @@ TEST(LayerNorm, Backward) {
         auto want = reference::layer_norm_backward(dout, s, gamma, 1e-12, T, N);
         want.dgamma = add(want.dgamma, before);
         want.dbeta = add(want.dbeta, before);
+        const Vector want_dbias = add(reference::column_sums(want.ds, T, N), before);
         const auto gamma_device = float_input(*backend, gamma);
         const auto mean = float_input(*backend, forward.mean), rstd = float_input(*backend, forward.rstd);
         for (const int alias : {0, 1, 2}) {
             Tensor s_device(*backend, s), dout_device(*backend, dout), ds(*backend, T * N);
             Guarded<float> dgamma(*backend, to_floats(before)), dbeta(*backend, to_floats(before));
+            Guarded<float> dbias(*backend, to_floats(before));
+            const bool with_bias = alias != 2;
             Tensor& target = alias == 0 ? ds : alias == 1 ? s_device.changeable() : dout_device.changeable();
             backend->layer_norm_backward(target.activations(), dgamma.device(), dbeta.device(),
-                                         dout_device.activations(), s_device.activations(), mean.device(),
-                                         rstd.device(), gamma_device.device(), T, N, {});
+                                         with_bias ? dbias.device() : nullptr, dout_device.activations(),
+                                         s_device.activations(), mean.device(), rstd.device(), gamma_device.device(), T,
+                                         N, {});
             if (T > 0) {
                 expect_close(target.host(), want.ds, tolerance(*backend, 2 * norm_tolerance), "ds");
             }
             expect_close(to_doubles(dgamma.host()), want.dgamma, norm_tolerance, "dgamma");
             expect_close(to_doubles(dbeta.host()), want.dbeta, norm_tolerance, "dbeta");
+            // Of float32 sums whatever the precision: ds is added up before it is rounded.
+            if (with_bias) expect_close(to_doubles(dbias.host()), want_dbias, 2 * norm_tolerance, "dbias");
         }
     }
 }
@@ -137,11 +144,12 @@ TEST(LayerNorm, SameBitsForAllThreadCounts) {
         const auto mean = float_input(backend, forward.mean), rstd = float_input(backend, forward.rstd);
         const auto gamma_device = float_input(backend, gamma);
         Guarded<float> dgamma(backend, std::vector<float>(N)), dbeta(backend, std::vector<float>(N));
-        backend.layer_norm_backward(ds.activations(), dgamma.device(), dbeta.device(), dout_device.activations(),
-                                    s_device.activations(), mean.device(), rstd.device(), gamma_device.device(), T, N,
-                                    {});
+        Guarded<float> dbias(backend, std::vector<float>(N));
+        backend.layer_norm_backward(ds.activations(), dgamma.device(), dbeta.device(), dbias.device(),
+                                    dout_device.activations(), s_device.activations(), mean.device(), rstd.device(),
+                                    gamma_device.device(), T, N, {});
         Vector all = ds.host();
-        for (const Vector& part : {to_doubles(dgamma.host()), to_doubles(dbeta.host())}) {
+        for (const Vector& part : {to_doubles(dgamma.host()), to_doubles(dbeta.host()), to_doubles(dbias.host())}) {
             all.insert(all.end(), part.begin(), part.end());
         }
         return all;

@@ -121,21 +121,56 @@ TEST(Products, BackwardData) {
 
 TEST(Products, BackwardDataGelu) {
     const auto backend = test_backend();
-    for (const auto& [T, N, K] : shapes) {
+    std::vector<Shape> all = shapes;
+    // On a GPU 70 parts of 69 rows each, of which the last has none.
+    all.push_back({4761, 3, 16});
+    for (const auto& [T, N, K] : all) {
         for (const Gelu form : {Gelu::erf, Gelu::tanh}) {
             SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);
             Vector dy = random_values(T * N, 1, 1), w = random_values(N * K, 0.2, 2), pre = random_values(T * K, 1, 3);
             Tensor dy_device(*backend, dy), w_device(*backend, w), pre_device(*backend, pre), dpre(*backend, T * K);
             Vector want = reference::linear_backward_data(dy, w, T, N, K);
             for (std::size_t i = 0; i < want.size(); ++i) want[i] *= reference::gelu_derivative(form, pre[i]);
-            backend->linear_backward_data_gelu(dpre.activations(), dy_device.activations(), w_device.activations(),
-                                               pre_device.activations(), form, T, N, K, {});
-            expect_close(dpre.host(), want, tolerance(*backend, product_tolerance), "dpre");
-            backend->linear_backward_data_gelu(pre_device.changeable().activations(), dy_device.activations(),
+            const Vector bias_before = random_values(K, 1, 4);
+            Vector want_bias = reference::column_sums(want, T, K);
+            for (std::size_t i = 0; i < want_bias.size(); ++i) want_bias[i] += bias_before[i];
+            Guarded<float> dbias(*backend, to_floats(bias_before));
+            backend->linear_backward_data_gelu(dpre.activations(), nullptr, dy_device.activations(),
                                                w_device.activations(), pre_device.activations(), form, T, N, K, {});
+            expect_close(dpre.host(), want, tolerance(*backend, product_tolerance), "dpre without dbias");
+            backend->linear_backward_data_gelu(dpre.activations(), dbias.device(), dy_device.activations(),
+                                               w_device.activations(), pre_device.activations(), form, T, N, K, {});
+            expect_close(dpre.host(), want, tolerance(*backend, product_tolerance), "dpre");
+            expect_close(to_doubles(dbias.host()), want_bias, tolerance(*backend, product_tolerance), "dbias");
+            backend->linear_backward_data_gelu(pre_device.changeable().activations(), dbias.device(),
+                                               dy_device.activations(), w_device.activations(),
+                                               pre_device.activations(), form, T, N, K, {});
             expect_close(pre_device.host(), want, tolerance(*backend, product_tolerance), "dpre in place of pre");
         }
     }
+}
+
+/// More rows than a GPU's backend takes at a time.
+TEST(Products, BackwardDataGeluInSlices) {
+    const auto backend = test_backend();
+    if (!on_gpu() || backend->precision() != Precision::float32) GTEST_SKIP() << "the same slices elsewhere, or none";
+    constexpr Index T = 300, N = 1, K = 57000;  // 65 MiB
+    Vector dy = random_values(T, 1, 1), w = random_values(K, 0.2, 2), pre, want_bias(K);
+    const Vector values = random_values(1009, 1, 3), derivatives = [&] {
+        Vector all;
+        for (const double value : values) all.push_back(reference::gelu_derivative(Gelu::tanh, value));
+        return all;
+    }();
+    for (Index i = 0; i < T * K; ++i) {
+        const auto place = static_cast<std::size_t>(i % 1009), column = static_cast<std::size_t>(i % K);
+        pre.push_back(values[place]);
+        want_bias[column] += dy[static_cast<std::size_t>(i / K)] * w[column] * derivatives[place];
+    }
+    Tensor dy_device(*backend, dy), w_device(*backend, w), pre_device(*backend, pre);
+    Guarded<float> dbias(*backend, std::vector<float>(K));
+    backend->linear_backward_data_gelu(pre_device.changeable().activations(), dbias.device(), dy_device.activations(),
+                                       w_device.activations(), pre_device.activations(), Gelu::tanh, T, N, K, {});
+    expect_close(to_doubles(dbias.host()), want_bias, product_tolerance, "dbias");
 }
 
 TEST(Products, BackwardWeight) {
@@ -213,8 +248,13 @@ TEST(Products, SameBitsForAllThreadCounts) {
                                          {});
             backend.linear_backward_weight(dweight.device(), dbias.device(), dy_device.activations(),
                                            x_device.activations(), false, T, N, K, {});
+            Guarded<float> x_bias(backend, std::vector<float>(static_cast<std::size_t>(K)));
+            Tensor dpre(backend, T * K);
+            backend.linear_backward_data_gelu(dpre.activations(), x_bias.device(), dy_device.activations(),
+                                              w_device.activations(), x_device.activations(), Gelu::tanh, T, N, K, {});
             Vector all = out.host();
-            for (const Vector& part : {pre.host(), dx.host(), to_doubles(dweight.host()), to_doubles(dbias.host())}) {
+            for (const Vector& part : {pre.host(), dx.host(), dpre.host(), to_doubles(dweight.host()),
+                                       to_doubles(dbias.host()), to_doubles(x_bias.host())}) {
                 all.insert(all.end(), part.begin(), part.end());
             }
             return all;
