@@ -210,7 +210,7 @@ stage_2() {
     done
     local kernel
     for kernel in attention_forward_kernel attention_backward_kv_kernel attention_backward_q_kernel \
-        layer_norm_backward_kernel residual_layer_norm_kernel map_two_kernel column_sums_kernel; do
+        layer_norm_backward_kernel residual_layer_norm_kernel gelu_backward_kernel column_sums_kernel; do
         # The first launch of each alone: each group of counters runs the kernel again.
         step "ncu-$kernel" 40 bash -c 'with_tool "$@"' - ncu --clock-control none --kernel-name "regex:$kernel" --launch-count 1 \
             --section SpeedOfLight --section Occupancy --section LaunchStats --section WarpStateStats \
