@@ -8,8 +8,10 @@ namespace protalbert::cuda {
 
 namespace {
 
-/// Grid (T / rows), block of row_threads. A thread keeps Kept packs of its row in registers and reads the others, of
-/// very wide rows, again. Sums run over s as it is stored: the backward pass sees the same numbers.
+/// Grid (T / rows), block as with_row_shape says. A thread keeps Kept packs of its row in registers, all on their way
+/// from memory before the first is used, and reads the others, of very wide rows, again. s is kept as it is stored: the
+/// backward pass sees the numbers that the sums ran over. out may lie over residual: each thread has read what it
+/// overwrites.
 template <class Element, int Width, int Kept, bool Warp>
 __global__ void residual_layer_norm_kernel(Element* out, float* mean, float* rstd, Element* branch,
                                            const Element* residual, const float* gamma, const float* beta,
@@ -17,50 +19,62 @@ __global__ void residual_layer_norm_kernel(Element* out, float* mean, float* rst
     SHARED_ARRAY(float, sums, 2 * 32);
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
     if (row >= T) return;  // a whole warp, which no one waits for
+    using Pack = Packed<Element, Width>;
     Element* const branch_row = branch + row * N;
     const Element* const residual_row = residual == nullptr ? nullptr : residual + row * N;
+    const bool stores_sum = mean != nullptr && residual != nullptr;
+    const float share = 1.0F / static_cast<float>(N);
     const auto place = [&](int k) { return (static_cast<std::int64_t>(k) * blockDim.x + threadIdx.x) * Width; };
-    const auto load_sum = [&](float(&s)[Width], std::int64_t n) {
-        load_pack<Width>(s, branch_row + n);
-        if (residual_row == nullptr) return;
-        float other[Width];
-        load_pack<Width>(other, residual_row + n);
+    const auto add = [&](const Pack& one, const Pack& other) {
+        float s[Width], t[Width];
+        unpack<Element>(s, one);
+        unpack<Element>(t, other);
 #pragma unroll
-        for (int i = 0; i < Width; ++i) s[i] = rounded<Element>(s[i] + other[i]);
+        for (int i = 0; i < Width; ++i) s[i] += t[i];
+        return pack<Element, Width>(s);
+    };
+    const auto load_sum = [&](std::int64_t n) {
+        const Pack s = load_packed<Width>(branch_row + n);
+        return residual_row == nullptr ? s : add(s, load_packed<Width>(residual_row + n));
     };
 
     // 1. The sum of the branches and its mean.
-    float kept[Kept][Width] = {};
-    float extra[Width];
+    Pack kept[Kept]{}, other[Kept]{};
+#pragma unroll
+    for (int k = 0; k < Kept; ++k) {
+        if (place(k) < N) kept[k] = load_packed<Width>(branch_row + place(k));
+    }
+    if (residual_row != nullptr) {
+#pragma unroll
+        for (int k = 0; k < Kept; ++k) {
+            if (place(k) < N) other[k] = load_packed<Width>(residual_row + place(k));
+        }
+#pragma unroll
+        for (int k = 0; k < Kept; ++k) kept[k] = add(kept[k], other[k]);
+    }
     float sum = 0;
-    const auto add = [&](const float(&s)[Width], std::int64_t n) {
-        if (mean != nullptr && residual_row != nullptr) store_pack<Width>(branch_row + n, s);
+    const auto add_up = [&](const Pack& packed, std::int64_t n) {
+        float s[Width];
+        unpack<Element>(s, packed);
+        if (stores_sum) store_packed<Width>(branch_row + n, packed);
 #pragma unroll
         for (int i = 0; i < Width; ++i) sum += s[i];
     };
 #pragma unroll
     for (int k = 0; k < Kept; ++k) {
-        if (place(k) < N) {
-            load_sum(kept[k], place(k));
-            add(kept[k], place(k));
-        }
+        if (place(k) < N) add_up(kept[k], place(k));
     }
-    for (int k = Kept; place(k) < N; ++k) {
-        load_sum(extra, place(k));
-        add(extra, place(k));
-    }
-    const float average = row_sums<Warp>(sum, 0, sums).x / static_cast<float>(N);
+    for (int k = Kept; place(k) < N; ++k) add_up(load_sum(place(k)), place(k));
+    const float average = row_sums<Warp>(sum, 0, sums).x * share;
 
     // 2. The variance about the mean: E[s^2] - E[s]^2 would cancel.
     const auto load_again = [&](std::int64_t n) {
-        if (mean != nullptr) {
-            load_pack<Width>(extra, branch_row + n);
-        } else {
-            load_sum(extra, n);
-        }
+        return stores_sum ? load_packed<Width>(branch_row + n) : load_sum(n);
     };
     float squares = 0;
-    const auto add_squares = [&](const float(&s)[Width]) {
+    const auto add_squares = [&](const Pack& packed) {
+        float s[Width];
+        unpack<Element>(s, packed);
 #pragma unroll
         for (int i = 0; i < Width; ++i) squares += (s[i] - average) * (s[i] - average);
     };
@@ -68,30 +82,25 @@ __global__ void residual_layer_norm_kernel(Element* out, float* mean, float* rst
     for (int k = 0; k < Kept; ++k) {
         if (place(k) < N) add_squares(kept[k]);
     }
-    for (int k = Kept; place(k) < N; ++k) {
-        load_again(place(k));
-        add_squares(extra);
-    }
-    const float variance = row_sums<Warp>(squares, 0, sums).x / static_cast<float>(N);
+    for (int k = Kept; place(k) < N; ++k) add_squares(load_again(place(k)));
+    const float variance = row_sums<Warp>(squares, 0, sums).x * share;
     const float inverse = 1.0F / sqrtf(variance + epsilon);
 
-    // 3. The result, perhaps over the residual: each thread has read what it overwrites.
-    const auto write = [&](const float(&s)[Width], std::int64_t n) {
-        float scale[Width], shift[Width], y[Width];
+    // 3. The result.
+    const auto write = [&](const Pack& packed, std::int64_t n) {
+        float s[Width], scale[Width], shift[Width];
+        unpack<Element>(s, packed);
         load_floats<Width>(scale, gamma + n);
         load_floats<Width>(shift, beta + n);
 #pragma unroll
-        for (int i = 0; i < Width; ++i) y[i] = (s[i] - average) * inverse * scale[i] + shift[i];
-        store_pack<Width>(out + row * N + n, y);
+        for (int i = 0; i < Width; ++i) s[i] = (s[i] - average) * inverse * scale[i] + shift[i];
+        store_pack<Width>(out + row * N + n, s);
     };
 #pragma unroll
     for (int k = 0; k < Kept; ++k) {
         if (place(k) < N) write(kept[k], place(k));
     }
-    for (int k = Kept; place(k) < N; ++k) {
-        load_again(place(k));
-        write(extra, place(k));
-    }
+    for (int k = Kept; place(k) < N; ++k) write(load_again(place(k)), place(k));
     if (mean != nullptr && threadIdx.x == 0) {
         mean[row] = average;
         rstd[row] = inverse;
@@ -265,26 +274,20 @@ __global__ void __launch_bounds__(most_backward_threads, 1)
     }
 }
 
-/// body(RowThreads, Number<Kept>, bool_constant<Warp>). A warp has a whole row where 16 packs a lane hold it,
-/// ProtAlbert's 4096 bfloat16 features among them: its sums need no barrier, and all of the row is on its way from
-/// memory at once. Wider rows take a block.
-template <int Width, class Body>
-void with_row_shape(std::int64_t N, const Body& body) {
-    const std::int64_t packs = divide_up(N, Width), of_lane = divide_up(packs, 32);
-    constexpr RowThreads warps{32, 4};
-    if (of_lane <= 1) {
-        body(warps, Number<1>{}, std::true_type{});
-    } else if (Width > 1 && of_lane <= 4) {
-        body(warps, Number<4>{}, std::true_type{});
-    } else if (Width > 1 && of_lane <= 16) {
-        body(warps, Number<16>{}, std::true_type{});
+/// body(RowThreads, Number<Kept>, bool_constant<Warp>). A thread has four packs of a row: 128 threads for ProtAlbert's
+/// 4096 bfloat16 features, so that a multiprocessor has several rows on their way from memory while others wait for
+/// their sums. A row of no more than 128 packs is a warp's.
+template <class Body>
+void with_row_shape(std::int64_t packs, const Body& body) {
+    constexpr int kept = 4;
+    const std::int64_t warps = divide_up(packs, 32 * kept);
+    if (packs <= 32) {
+        body(RowThreads{32, 4}, Number<1>{}, std::true_type{});
+    } else if (warps == 1) {
+        body(RowThreads{32, 4}, Number<kept>{}, std::true_type{});
     } else {
-        const RowThreads block = row_threads(N, Width);
-        if (packs <= block.threads) {
-            body(block, Number<1>{}, std::false_type{});
-        } else {
-            body(block, Number<2>{}, std::false_type{});
-        }
+        const auto threads = static_cast<unsigned>(32 * std::min<std::int64_t>(warps, most_row_threads / 32));
+        body(RowThreads{threads, 1}, Number<kept>{}, std::false_type{});
     }
 }
 
@@ -298,7 +301,7 @@ void CudaBackend::residual_layer_norm(Activations out, float* mean, float* rstd,
         using Element = decltype(element);
         const bool wide = N % full_width<Element> == 0 && aligned(out.data, branch.data, residual.data, gamma, beta);
         with_width<Element>(wide, [&](auto width) {
-            with_row_shape<decltype(width)::value>(N, [&](const RowThreads& shape, auto kept, auto warp) {
+            with_row_shape(divide_up(N, decltype(width)::value), [&](const RowThreads& shape, auto kept, auto warp) {
                 launch("residual_layer_norm",
                        residual_layer_norm_kernel<Element, decltype(width)::value, decltype(kept)::value,
                                                   decltype(warp)::value>,

@@ -54,11 +54,11 @@ __device__ inline void load_pack(float (&values)[Width], const Element* from) {
     unpack<Element>(values, load_packed<Width>(from));
 }
 
-/// The opposite of load_pack; rounds to nearest.
-template <int Width, class Element>
-__device__ inline void store_pack(Element* to, const float (&values)[Width]) {
+/// The opposite of unpack; rounds to nearest.
+template <class Element, int Width>
+__device__ inline Packed<Element, Width> pack(const float (&values)[Width]) {
     if constexpr (Width == 1) {
-        *to = from_float<Element>(values[0]);
+        return from_float<Element>(values[0]);
     } else {
         static_assert(Width == full_width<Element>);
         std::uint32_t words[4];
@@ -67,13 +67,22 @@ __device__ inline void store_pack(Element* to, const float (&values)[Width]) {
             if constexpr (sizeof(Element) == 4) {
                 words[i] = __float_as_uint(values[i]);
             } else {
-                const std::uint32_t low = __bfloat16_as_ushort(__float2bfloat16_rn(values[2 * i]));
-                const std::uint32_t high = __bfloat16_as_ushort(__float2bfloat16_rn(values[2 * i + 1]));
-                words[i] = low | high << 16;
+                words[i] = pack_bfloat16(values[2 * i], values[2 * i + 1]);
             }
         }
-        *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+        return make_uint4(words[0], words[1], words[2], words[3]);
     }
+}
+
+template <int Width, class Element>
+__device__ inline void store_packed(Element* to, const Packed<Element, Width>& packed) {
+    *reinterpret_cast<Packed<Element, Width>*>(to) = packed;
+}
+
+/// The opposite of load_pack; rounds to nearest.
+template <int Width, class Element>
+__device__ inline void store_pack(Element* to, const float (&values)[Width]) {
+    store_packed<Width>(to, pack<Element, Width>(values));
 }
 
 /// As load_pack, of float32 parameters beside activations of any element: Width is 1, 4 or 8.

@@ -10,8 +10,10 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <span>
+#include <string_view>
 #include <tuple>
 
 #include "base/error.hpp"
@@ -142,6 +144,12 @@ std::int64_t rounded_depth(std::int64_t depth) {
     return in_steps(depth, std::max(least_step, power / 16));
 }
 
+bool is_simple(const char* products) {
+    if (products == nullptr || *products == '\0') return false;
+    if (std::string_view(products) == "simple") return true;
+    throw InputError(fmt::format("PROTALBERT_PRODUCTS is {}, and only simple is known; unset it", products));
+}
+
 }  // namespace
 
 struct Products::Library {
@@ -166,6 +174,9 @@ struct Products::Library {
     Precision precision;
     cublasLtHandle_t handle = nullptr;
     void* workspace = nullptr;
+    /// PROTALBERT_PRODUCTS=simple: the slow kernel does all products. compute-sanitizer's racecheck needs it, which
+    /// cannot run the library's kernels for Hopper.
+    const bool simple_alone = is_simple(std::getenv("PROTALBERT_PRODUCTS"));
     bool hopper = false;  ///< where best_of() was measured; other GPUs take the library's own choice
     std::map<PlanKey, Plan> plans;
     std::map<PlanKey, Plan> exact_plans;  ///< of shapes for which the rounded shape's algorithm does not do
@@ -263,9 +274,10 @@ Products::~Products() = default;
 
 bool Products::multiply(const Product& product, cudaStream_t stream) {
     PROTALBERT_CHECK(product.rows > 0 && product.columns > 0 && product.depth > 0, "products have no empty side");
-    if (library_->run(product, true, stream) || library_->run(product, false, stream)) return true;
+    const bool simple_alone = library_->simple_alone;
+    if (!simple_alone && (library_->run(product, true, stream) || library_->run(product, false, stream))) return true;
     if (product.epilogue != Epilogue::none && product.epilogue != Epilogue::bias) return false;
-    if (library_->simple_products++ == 0) {
+    if (library_->simple_products++ == 0 && !simple_alone) {
         log_warning(
             fmt::format("cuBLASLt has no algorithm for a product of [{}, {}] by [{}, {}]: a slow kernel does it, "
                         "as it will other such products without a word",

@@ -27,6 +27,7 @@ struct Options {
     std::int64_t tokens = 2048;
     std::int64_t length = 512;
     double seconds = 0.5;
+    bool without_limits = false;
     DeviceChoice device;
 };
 
@@ -365,7 +366,7 @@ void run(const Options& options, BenchRun& bench) {
     Stopwatch stopwatch(*backend);
     bench.report = nlohmann::json::array();
     std::optional<Limits> limits;
-    if (!backend->host_reaches_memory()) {
+    if (!options.without_limits && !backend->host_reaches_memory()) {
         limits = measure_limits(*backend, problem, stopwatch, options.seconds);
         bench.report.push_back({{"operation", "limits"},
                                 {"copy_bytes_per_second", limits->copy},
@@ -431,6 +432,8 @@ BenchAction add_bench_kernels(CLI::App& command) {
     command.add_option("--seconds", options->seconds, "spent on each operation")
         ->capture_default_str()
         ->check(number_range(0, 3600));
+    command.add_flag("--without-limits", options->without_limits,
+                     "do not measure a GPU's limits first, whose large product takes long where products are slow");
     add_device_options(command, options->device);
     return [options](BenchRun& bench) { run(*options, bench); };
 }

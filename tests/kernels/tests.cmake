@@ -30,6 +30,10 @@ foreach(name ${kernel_tests})
       set_tests_properties(kernels.kernel_${name}.cuda.refusals.${precision} PROPERTIES
                            ENVIRONMENT "${test_environment};PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=${precision};PROTALBERT_TEST_REFUSALS=1")
     endforeach()
+    # The slow kernel alone, as compute-sanitizer needs it.
+    add_test(NAME kernels.kernel_${name}.cuda.simple COMMAND test_kernel_${name})
+    set_tests_properties(kernels.kernel_${name}.cuda.simple PROPERTIES
+                         ENVIRONMENT "${test_environment};PROTALBERT_TEST_DEVICE=cuda;PROTALBERT_TEST_PRECISION=bfloat16;PROTALBERT_PRODUCTS=simple")
   endif()
 endforeach()
 
