@@ -45,6 +45,7 @@ export LD_LIBRARY_PATH=$path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 # Open MPI looks for its plugins and messages where it was installed, unless told otherwise. A program that is started
 # alone would want Open MPI's daemon, which is not here; plugins for networks that the machine lacks stay silent.
 export OPAL_PREFIX=$bundle/openmpi OPAL_LIBDIR=$bundle/openmpi/lib OMPI_MCA_mca_base_component_show_load_errors=0
-export OMPI_MCA_ess_singleton_isolated=1 OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader
+# Such programs would all take the same folder in /tmp, which the first that ends removes under the others: none is made.
+export OMPI_MCA_ess_singleton_isolated=1 OMPI_MCA_orte_create_session_dirs=0 OMPI_MCA_pml=ob1 OMPI_MCA_btl=self
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 exec "$program" "$@"
