@@ -79,7 +79,7 @@ python3-h5py         pip install h5py
 python3-matplotlib   pip install matplotlib
 slurm-wlm            only the test of the job scripts needs it, and is skipped without
 munge                only the test of the job scripts needs it, and is skipped without
-zstd                 only the bundle for a GPU's machine and its rehearsal need it
+zstd                 only the bundle for a machine with a GPU and its rehearsal need it
 debootstrap          only the rehearsal of that bundle needs it, and is skipped without
 '
 demo_packages='
