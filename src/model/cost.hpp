@@ -15,9 +15,8 @@ double forward_flops(const ModelConfig& config, std::int64_t length);
 double training_flops(const ModelConfig& config, std::int64_t length);
 
 /// How many times longer a FLOP of attention takes than one of a dense product, forward and backward pass together:
-/// 1.4 to 1.5 on a CPU (protalbert_bench kernels --length 512, 2048), 2.2 to 4.3 on GPUs (fused kernels at 250 to 460
-/// TFLOP/s forward and 175 to 420 backward, which computes the scores again, beside products at 700), where it matters
-/// most: FlashAttention 2 reaches 282 and 198 at length 512, which makes 3.8, and 318 and 264 at 2048, 2.9.
+/// 3.5 at length 512 and 3.1 at 2048 on an H200, where it matters most, and 1.4 to 1.5 on a CPU (protalbert_bench
+/// kernels --length 512, 2048).
 constexpr double attention_slowness = 3.3;
 /// forward_flops with attention's counted so many times: proportional to the time that a sequence takes, by which work
 /// is shared out.
