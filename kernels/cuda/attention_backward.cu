@@ -11,7 +11,7 @@
 // tiles of 64 rows, double buffered, one barrier a tile, and is used in parts of 32 rows: two parts' scores would not
 // fit the registers.
 //
-// On an H200 188 TFLOP/s at length 512 and 213 at 2048 (the model's FLOPs: five products; tests/gpu/measured.md).
+// On an H200 188 TFLOP/s at length 512 and 213 at 2048 (FLOPs of four products, the model's; tests/gpu/measured.md).
 
 #include <cmath>
 
