@@ -17,8 +17,8 @@ their libraries, Open MPI's plugins, 2,000 proteins and a small checkpoint. Afte
   ./gpu_device.sh --stage 1 --results results                # the checks of a first contact
   ./protalbert_embed --checkpoint MODEL proteins.fasta --output embeddings.h5 --device cuda
 
-That machine must have an x86-64 processor, a driver for CUDA 13, glibc and libstdc++ as new as this machine's, and
-cuBLASLt 13 from CUDA's toolkit or from PyTorch. Programs run there as one process on one GPU.
+That machine must have an x86-64 processor, a driver for this machine's CUDA, glibc and libstdc++ as new as this machine's, and
+cuBLASLt of the same major version from CUDA's toolkit or from PyTorch. Programs run there as one process on one GPU.
 
   --without-nccl    leaves NCCL out, which that machine must have otherwise; one GPU needs none
   --built FOLDER    packs what this build folder's target with_cuda has made, and builds nothing
@@ -34,12 +34,22 @@ while [ $# -gt 0 ]; do
         --proteins) proteins=$(absolute "${2:?--proteins needs a FASTA}"); shift ;;
         --help) usage; exit 0 ;;
         -*) echo "error: gpu_bundle.sh does not know $1" >&2; usage >&2; exit 2 ;;
-        *) output=$(absolute "$1") ;;
+        *) [ -z "$output" ] || { echo "error: one OUTPUT at most" >&2; exit 2; }
+           output=$(absolute "$1") ;;
     esac
     shift
 done
 [ -n "$output" ] || { usage >&2; exit 2; }
-tools=(zstd strip)
+if [ -n "$nccl" ] && [ -n "$packs_alone" ]; then
+    echo "error: --without-nccl belongs to the build; with --built it comes too late" >&2
+    exit 2
+fi
+if [ -n "$packs_alone" ] && [ ! -x "$build/with_cuda/protalbert_bench" ]; then
+    echo "error: $build/with_cuda has no programs; build the target with_cuda first: cmake --build $build --target with_cuda" >&2
+    exit 2
+fi
+[ -z "$proteins" ] || [ -r "$proteins" ] || { echo "error: $proteins cannot be read" >&2; exit 2; }
+tools=(zstd strip ldd ompi_info)
 [ -n "$packs_alone" ] || tools+=(nvcc cmake)
 for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null || { echo "error: $tool is not in PATH" >&2; exit 2; }
@@ -47,7 +57,7 @@ done
 
 say() { printf '[bundle] %s\n' "$*"; }
 programs=(protalbert_prepare protalbert_pretrain protalbert_embed protalbert_bench test_kernels_gpu test_cuda_parity
-    probe_products probe_float8)
+    probe_products)
 
 if [ -n "$packs_alone" ]; then
     say "1/4 taking what is built in $build/with_cuda/"
@@ -64,11 +74,13 @@ else
 fi
 
 place=$(mktemp -d)
-trap 'rm -rf "$place"' EXIT
+trap 'rm -rf "$place" "$output.part"' EXIT
 bundle=$place/protalbert-bundle
 mkdir -p "$bundle"/{bin,lib,data,openmpi/share}
 
 say "2/4 programs and libraries"
+# From CUDA 12.9 on.
+[ ! -x "$build/with_cuda/probe_float8" ] || programs+=(probe_float8)
 for name in "${programs[@]}"; do strip -o "$bundle/bin/$name" "$build/with_cuda/$name"; done
 # Open MPI knows where its own files are.
 plugins=$(ompi_info --path pkglibdir --parsable | cut -d: -f3)
@@ -84,6 +96,10 @@ cp -rL "$messages" "$bundle/openmpi/share/openmpi"
 # The C and C++ runtimes are the machine's own, which are newer or the programs do not start; its driver and cuBLASLt
 # (half a gigabyte) belong together, as do NCCL and its network.
 left_out='ld-linux-x86-64|libc|libm|libpthread|libdl|librt|libresolv|libstdc\+\+|libgcc_s|libcuda|libcublasLt|libcublas|libnccl'
+if ldd "$bundle"/bin/* | grep 'not found'; then
+    echo "error: libraries that the programs need are not here, above; load the modules that they were built with" >&2
+    exit 1
+fi
 needed() { ldd "$@" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u; }
 needed "$bundle"/bin/* "$kept"/*.so | grep -Ev "/($left_out)\.so" |
     xargs -I{} cp -L {} "$bundle/lib"
@@ -104,8 +120,12 @@ git describe --always --dirty >"$bundle/VERSION" 2>/dev/null || echo unknown >"$
 say "4/4 packing"
 mkdir -p "$(dirname "$output")"
 tar -C "$place" -cf - protalbert-bundle | zstd -q -19 --long=27 -T0 -f -o "$output.part"
+size=$(stat -c %s "$output.part")
+# What still travels easily.
+if [ "$size" -gt 40000000 ]; then
+    echo "error: the bundle has $((size / 1000000)) MB, more than 40: some library in it belongs to the machine that it is for" \
+        "(left_out in tests/gpu_bundle.sh)" >&2
+    exit 1
+fi
 mv "$output.part" "$output"
-size=$(stat -c %s "$output")
 say "$output: $((size / 1000000)) MB"
-# What still travels easily; a larger one has caught a library that belongs to the machine.
-[ "$size" -le 40000000 ] || { echo "error: the bundle is larger than 40 MB" >&2; exit 1; }

@@ -2,6 +2,7 @@
 # What only a GPU can show, in minutes and without a compiler: from an unpacked bundle (tests/gpu_bundle.sh), or from a
 # build folder. Nothing is fatal: each step has its time limit, and its result is written as soon as it is there.
 set -uo pipefail
+export LC_ALL=C  # decimal points in JSON
 
 usage() {
     cat <<'TEXT'
@@ -16,7 +17,8 @@ usage: gpu_device.sh [--stage 1|2] [--results FOLDER] [--programs FOLDER] [--dat
   --seconds   time for all steps together (default: 360 or 300); what does not fit is left out, and said
   --only      only steps whose name matches
 
-Exit code: 0 when every step passed, was skipped for want of a GPU or of another tool, or was left out; 1 otherwise.
+Exit code: 0 when every step passed, or was skipped for want of a GPU or of another tool; 1 when one failed or was left out; 2
+for bad arguments; 130 when interrupted, with the results so far in their place.
 TEXT
 }
 
@@ -40,12 +42,11 @@ done
 [[ $stage =~ ^[12]$ ]] || { echo "error: --stage is 1 or 2" >&2; exit 2; }
 : "${budget:=$((stage == 1 ? 360 : 300))}"
 [[ $budget =~ ^[1-9][0-9]*$ ]] || { echo "error: --seconds $budget is no number of seconds" >&2; exit 2; }
+[[ x =~ $only ]]; [ $? -lt 2 ] || { echo "error: --only $only is no regular expression" >&2; exit 2; }
 mkdir -p "$results" && results=$(realpath "$results") || exit 2
 [ ! -e "$results/results.jsonl" ] || { echo "error: $results holds results already; name another folder" >&2; exit 2; }
 work=$(mktemp -d)
 began=$(date +%s.%N)
-sampler=''
-trap '[ -z "$sampler" ] || kill "$sampler" 2>/dev/null; rm -rf "$work"' EXIT
 
 # In a build folder tests have a folder of their own; decks, proteins and scripts lie where the repository has them.
 tests=$programs
@@ -53,31 +54,62 @@ tests=$programs
 scripts=$here/gpu parity=$here/parity input=$here/input
 [ -d "$input" ] || input=$here/../input
 [ -r "$data/proteins.fasta" ] || { echo "error: $data/proteins.fasta cannot be read; name its folder with --data" >&2; exit 2; }
+: >"$results/results.jsonl" || exit 2
+
+# The GPU that all of it uses, and whether several programs may use it at a time.
+export CUDA_DEVICE_ORDER=PCI_BUS_ID  # as nvidia-smi counts
+gpu=${CUDA_VISIBLE_DEVICES:-0}
+gpu=${gpu%%,*} gpu_listed='' one_at_a_time=''
+gpus=$(nvidia-smi -L 2>/dev/null || true)
+if [[ $gpus == *GPU* ]]; then
+    gpu_listed=yes
+    [ "$(nvidia-smi -i "$gpu" --query-gpu=compute_mode --format=csv,noheader)" = Default ] || one_at_a_time=yes
+fi
 
 seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN { printf "%.2f", b - a }'; }
 left() { awk -v a="$began" -v b="$(date +%s.%N)" -v n="$budget" 'BEGIN { printf "%d", n - (b - a) }'; }
 
+# status_of CODE LIMIT SECONDS LOG
+status_of() {
+    # Said by our programs and by PyTorch's, whether they count it as a failure or as tests that are skipped.
+    if grep -q 'no usable GPU' "$4"; then
+        if [ -n "$gpu_listed" ]; then echo FAILED; else echo 'no GPU'; fi
+    # Nothing was looked at, or nobody may look.
+    elif grep -qE '^\[=+\] 0 tests from|No kernels were profiled' "$4"; then
+        echo FAILED
+    elif grep -q ERR_NVGPUCTRPERM "$4"; then
+        echo skipped
+    elif [ "$1" = 0 ]; then
+        echo passed
+    elif [ "$1" = 77 ]; then
+        echo skipped
+    # 137 is also what a program ends with that the system kills for its memory.
+    elif [ "$1" = 124 ] || { [ "$1" = 137 ] && [ "${3%.*}" -ge "$2" ]; }; then
+        echo 'timed out'
+    else
+        echo FAILED
+    fi
+}
+
 # step NAME SECONDS COMMAND...: JSON lines that the command prints, and the file $work/NAME.json, become results.
 step() {
-    local name=$1 limit=$2 log=$work/$1.log code=0 start status rest
+    local name=$1 limit=$2 log=$work/$1.log code=0 start status rest child
     shift 2
     [[ $name =~ $only ]] || return 0
     rest=$(left)
     if [ "$rest" -lt 5 ]; then
         printf '{"step": "%s", "status": "left out"}\n' "$name" >>"$results/results.jsonl"
-        printf '%-34s left out, the time is over\n' "$name"
+        printf '%-34s left out, no time left\n' "$name"
         return 0
     fi
     start=$(date +%s.%N)
-    timeout -k 5 "$((limit < rest ? limit : rest))" "$@" >"$log" 2>&1 </dev/null || code=$?
-    case $code in
-        0) status=passed ;;
-        77) status=skipped ;;
-        124 | 137) status='timed out' ;;
-        *) status=FAILED ;;
-    esac
-    # Said by our programs and by PyTorch's, whether they count it as a failure or as tests that are skipped.
-    if grep -q 'no usable GPU' "$log"; then status='no GPU'; fi
+    rest=$((limit < rest ? limit : rest))
+    # Behind the shell, which hears signals meanwhile and passes them on.
+    timeout -k 5 "$rest" "$@" >"$log" 2>&1 </dev/null &
+    child=$!
+    [ "$BASHPID" = $$ ] || trap 'kill "$child" 2>/dev/null; wait "$child"; exit 143' TERM
+    wait "$child" || code=$?
+    status=$(status_of "$code" "$rest" "$(seconds_since "$start")" "$log")
     {
         printf '{"step": "%s", "status": "%s", "code": %d, "seconds": %s}\n' "$name" "$status" "$code" "$(seconds_since "$start")"
         if [ -s "$work/$name.json" ]; then printf '{"step": "%s", "report": %s}\n' "$name" "$(tr -d '\n' <"$work/$name.json")"; fi
@@ -99,7 +131,7 @@ bench() {
 
 machine() {
     nvidia-smi -L
-    nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total,power.limit,clocks.max.sm,clocks.max.mem,temperature.gpu \
+    nvidia-smi -i "$gpu" --query-gpu=name,driver_version,compute_cap,memory.total,power.limit,clocks.max.sm,clocks.max.mem,temperature.gpu \
         --format=csv
     grep -m 1 'model name' /proc/cpuinfo
     nproc
@@ -111,8 +143,8 @@ machine() {
     return 0
 }
 
-# Real programs one after the other, as a user calls them: programs DEVICE PRECISION.
-programs() {
+# Real programs one after the other, as a user calls them: run_programs DEVICE PRECISION.
+run_programs() {
     local place=$work/programs-$1
     mkdir -p "$place" && cd "$place" || return 1
     set -e
@@ -126,6 +158,13 @@ programs() {
     "$programs/protalbert_embed" --checkpoint run "${choices[@]}" --output embeddings.h5
     # Weights that both devices have, for the comparison.
     "$programs/protalbert_embed" --checkpoint "$data/checkpoint.h5" "${choices[@]}" --output same_weights.h5 --residues float32
+}
+
+# beside NAME SECONDS COMMAND...: a step that runs beside the next ones; its process joins `running`.
+beside() {
+    step "$@" &
+    running+=($!)
+    [ -z "$one_at_a_time" ] || wait "${running[@]}"
 }
 
 tests_of() { # tests_of PRECISION SHIFT: all kernel tests
@@ -155,23 +194,22 @@ sanitize_tests() {
         "$tests/test_kernels_gpu" --gtest_brief=1 --gtest_filter="$3"
 }
 
-export -f programs tests_of machine with_modules with_tool
-export programs tests work data input here OMP_WAIT_POLICY=passive OMP_PROC_BIND=false
+export -f run_programs tests_of machine with_modules with_tool
+export programs tests work data input here gpu OMP_WAIT_POLICY=passive OMP_PROC_BIND=false
 
 stage_1() {
     step machine 20 bash -c machine
     # Whether anything runs at all, before what takes longer.
     step smoke 30 "$programs/protalbert_bench" kernels --hidden 64 --intermediate 128 --heads 2 --embedding 16 --layers 1 \
         --tokens 64 --length 32 --seconds 0.01 --device cuda --precision bfloat16
-    # Side by side: most of their time is the reference's, on the CPU.
+    # Side by side, where the GPU lets several in: most of their time is the reference's, on the CPU.
     local running=()
     export OMP_NUM_THREADS=$((($(nproc) + 3) / 4))
-    step kernels-float32 100 bash -c 'tests_of float32 0' & running+=($!)
-    step kernels-bfloat16 100 bash -c 'tests_of bfloat16 0' & running+=($!)
-    step kernels-shifted 100 bash -c 'tests_of bfloat16 1' & running+=($!)
-    step parity 60 env PROTALBERT_TEST_STEPS=20 "$tests/test_cuda_parity" --gtest_brief=1 \
-        --gtest_filter='-CudaMemory.*' & running+=($!)
-    step programs-cpu 60 bash -c 'programs cpu float32' & running+=($!)
+    beside kernels-float32 100 bash -c 'tests_of float32 0'
+    beside kernels-bfloat16 100 bash -c 'tests_of bfloat16 0'
+    beside kernels-shifted 100 bash -c 'tests_of bfloat16 1'
+    beside parity 60 env PROTALBERT_TEST_STEPS=20 "$tests/test_cuda_parity" --gtest_brief=1 --gtest_filter='-CudaMemory.*'
+    beside programs-cpu 60 bash -c 'run_programs cpu float32'
     wait "${running[@]}"
     unset OMP_NUM_THREADS
     # Alone on the GPU: they compare the memory that is free there.
@@ -181,12 +219,13 @@ stage_1() {
     bench kernels-2048 40 kernels --tokens 8192 --length 2048 --seconds 0.1
     bench train-2048 60 train --fasta "$data/proteins.fasta" --length 2048 --batch 128 --batch-tokens 8192 --steps 3 --breakdown
     for section in a b c d; do step "probe-$section" 30 "$tests/probe_products" "$section"; done
-    for section in a b c; do step "float8-$section" 30 "$tests/probe_float8" "$section"; done
+    # Where the toolkit knows FP8's scales, from CUDA 12.9 on.
+    [ ! -x "$tests/probe_float8" ] || for section in a b c; do step "float8-$section" 30 "$tests/probe_float8" "$section"; done
     for residues in none float16 float32; do
         bench "embed-$residues" 40 embed --fasta "$data/proteins.fasta" --proteins 2000 --longest 2046 \
             --batch-tokens 32768 --residues "$residues" --without-product
     done
-    step programs-cuda 40 bash -c 'programs cuda bfloat16'
+    step programs-cuda 40 bash -c 'run_programs cuda bfloat16'
     step programs-compared 20 bash -c 'with_modules "$@"' - 'h5py numpy' "$scripts/compare_devices.py" \
         "$work/programs-cpu/same_weights.h5" "$work/programs-cuda/same_weights.h5"
     step pytorch 50 bash -c 'with_modules "$@"' - torch "$scripts/pytorch_speed.py"
@@ -200,6 +239,7 @@ stage_2() {
         --seconds 0.001 --without-limits --device cuda --precision bfloat16)
     # Our own kernels alone: checking cuBLAS' takes minutes, and tells nothing about ours.
     local ours=(--kernel-name kernel_substring=protalbert --error-exitcode 9) tool
+    local others='Classify.*:CrossEntropy.*:Pooling.*:Elements.*:Rows.*:Products.*:WindowSum.*:ReluDropout.*:Optimizers.Against*:FixedPoint.*'
     for tool in memcheck racecheck; do
         # cuBLASLt's kernels for Hopper fail under racecheck, whether they are watched or not (CUDA 13.0, H200).
         [ $tool = memcheck ] || export PROTALBERT_PRODUCTS=simple
@@ -208,8 +248,10 @@ stage_2() {
         sanitize_tests "$tool-attention" bfloat16 'Attention.Forward:Attention.Backward'
         sanitize_tests "$tool-attention-float32" float32 'Attention.Forward:Attention.Backward'
         sanitize_tests "$tool-rows" bfloat16 'LayerNorm.Forward:LayerNorm.Backward:Embedding.Forward:Embedding.Backward'
-        sanitize_tests "$tool-others" bfloat16 'Classify.*:Elements.Gelu*:Products.Backward*:WindowSum.*:Optimizers.Against*:FixedPoint.*'
+        sanitize_tests "$tool-others" bfloat16 "$others"
+        PROTALBERT_TEST_SHIFT=1 sanitize_tests "$tool-shifted" bfloat16 "LayerNorm.*:Embedding.Forward:$others"
     done
+    PROTALBERT_PRODUCTS=simple sanitize_tests memcheck-simple bfloat16 'Products.*'
     unset PROTALBERT_PRODUCTS
     local kernel
     for kernel in attention_forward_kernel attention_backward_kv_kernel attention_backward_q_kernel \
@@ -222,16 +264,43 @@ stage_2() {
     done
 }
 
-if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then
-    nvidia-smi --query-gpu=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,memory.used --format=csv -lms 500 \
+# The table, and one line of what became of the steps; its status is the script's.
+finish() {
+    local passed skipped failed left_out
+    passed=$(grep -c '"status": "passed"' "$results/results.jsonl")
+    skipped=$(grep -cE '"status": "(skipped|no GPU)"' "$results/results.jsonl")
+    failed=$(grep -cE '"status": "(FAILED|timed out)"' "$results/results.jsonl")
+    left_out=$(grep -c '"status": "left out"' "$results/results.jsonl")
+    if [ $((passed + skipped + failed + left_out)) = 0 ]; then
+        echo "error: no step of stage $stage matches --only $only" >&2
+        return 2
+    fi
+    if command -v python3 >/dev/null; then
+        python3 "$scripts/table.py" "$results/results.jsonl" | tee "$results/table.md"
+    else
+        echo "there is no python3 here: the results stay in $results/results.jsonl without a table"
+    fi
+    echo "stage $stage: $passed steps passed, $skipped skipped or without a GPU, $failed failed, $left_out left out; $results/log.txt"
+    [ "$failed" = 0 ] && [ "$left_out" = 0 ]
+}
+
+interrupted() {
+    trap '' INT TERM HUP
+    local process log
+    for process in $(jobs -p); do kill "$process" 2>/dev/null; done
+    wait
+    for log in "$work"/*.log; do
+        [ ! -e "$log" ] || [ -e "${log%.log}.lines" ] || { printf '\n===== %s: interrupted\n' "$(basename "$log" .log)"; cat "$log"; } >>"$results/log.txt"
+    done
+    finish
+    exit 130
+}
+
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
+trap interrupted INT TERM HUP
+if [ -n "$gpu_listed" ]; then
+    nvidia-smi -i "$gpu" --query-gpu=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,memory.used --format=csv -lms 500 \
         >"$results/clocks.csv" 2>/dev/null &
-    sampler=$!
 fi
 "stage_$stage"
-
-if command -v python3 >/dev/null; then
-    python3 "$scripts/table.py" "$results/results.jsonl" | tee "$results/table.md"
-else
-    echo "there is no python3 here: the results stay in $results/results.jsonl without a table"
-fi
-! grep -qE '"status": "(FAILED|timed out)"' "$results/results.jsonl"
+finish

@@ -2,16 +2,23 @@
 # Starts a program of an unpacked bundle (tests/gpu_bundle.sh makes one), under the name of the link that it is called by:
 # the libraries that the bundle carries, and those that it leaves to the machine, are found for this program alone.
 set -euo pipefail
-bundle=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+bundle=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 program=$bundle/bin/$(basename "$0")
 [ -x "$program" ] || { echo "error: call one of these instead: $(cd "$bundle/bin" && echo *)" >&2; exit 2; }
 
+# Each process would believe that it is alone, and write the same files.
+for processes in "${OMPI_COMM_WORLD_SIZE:-1}" "${PMI_SIZE:-1}" "${SLURM_STEP_NUM_TASKS:-1}"; do
+    [ "$processes" = 1 ] || { echo "error: programs of a bundle run as one process; start one, not $processes" >&2; exit 2; }
+done
+
 # folder_of LIBRARY: where the machine has it: among the loader's own places, in CUDA's toolkit, or beside PyTorch.
 folder_of() {
-    local folder python
-    if ldconfig -p 2>/dev/null | grep -q "[[:space:]]$1 "; then return 0; fi
-    for folder in ${CUDA_HOME:+"$CUDA_HOME/lib64" "$CUDA_HOME/lib"} /usr/local/cuda/lib64 /usr/local/cuda/lib \
-        /usr/local/cuda-*/lib64 /usr/lib/x86_64-linux-gnu; do
+    local folder folders python
+    IFS=: read -ra folders <<<"${LD_LIBRARY_PATH:-}"
+    for folder in "${folders[@]}"; do [ -z "$folder" ] || [ ! -e "$folder/$1" ] || return 0; done
+    if grep -q "[[:space:]]$1 " <<<"$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null)"; then return 0; fi
+    for folder in ${CUDA_HOME:+"$CUDA_HOME/lib64" "$CUDA_HOME/lib"} ${CUDA_PATH:+"$CUDA_PATH/lib64"} /usr/local/cuda/lib64 \
+        /usr/local/cuda/lib /usr/local/cuda-*/lib64 /usr/lib64 /usr/lib/x86_64-linux-gnu; do
         if [ -e "$folder/$1" ]; then echo "$folder"; return 0; fi
     done
     for python in python3 python; do

@@ -9,11 +9,11 @@ if [ -z "$proteins" ]; then
 fi
 deck=$PWD/input/demo.toml
 mkdir -p "$folder"
-zcat -f "$proteins" | awk '/^>/ { ++count } count <= 2000' >"$folder/proteins.fasta"
-
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cd "$place"
+zcat -f "$proteins" | awk '/^>/ { ++count } count <= 2000' >proteins.fasta
+cp proteins.fasta "$folder/proteins.fasta"
 run() { "$programs/$1" "${@:2}" >>log 2>&1 || { cat log >&2; exit 1; }; }
 run protalbert_prepare "$folder/proteins.fasta" --output corpus.h5 --holdout 0.1 --invalid unknown
 run protalbert_pretrain "$deck" --device cpu --set train.steps=2 --set train.warmup=1 --set data.corpus=corpus.h5 \
