@@ -169,9 +169,9 @@ class Backend {
     /// Waits for everything enqueued on `stream`.
     virtual void synchronize(Stream stream) = 0;
 
-    // Streams beside the default one, for copies and reductions under compute, which they go before. What computes runs
-    // on one stream at a time: operations share the backend's scratch memory. The functions below do for a backend that
-    // computes at once, where everything enqueued is done.
+    // Streams beside the default one, for copies and reductions under compute, with priority over it. What computes
+    // runs on one stream at a time: operations share the backend's scratch memory. The functions below do for a backend
+    // that computes at once, where everything enqueued is done.
 
     virtual Stream make_stream();
     virtual void free_stream(Stream stream) noexcept;

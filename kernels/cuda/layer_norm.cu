@@ -1,5 +1,6 @@
 // Layer norm, with the residual branch added on the way.
 
+#include "base/error.hpp"
 #include "kernels/cuda/backend_class.hpp"
 #include "kernels/cuda/rows.cuh"
 #include "kernels/cuda/with_element.hpp"
@@ -324,6 +325,7 @@ void CudaBackend::layer_norm_backward(Activations ds, float* dgamma, float* dbet
         const bool wide = N % full_width<Element> == 0 && aligned(ds.data, dout.data, s.data, gamma);
         with_width<Element>(wide, [&](auto width) {
             const RowThreads shape = row_threads(N, width, most_backward_threads);
+            PROTALBERT_CHECK(3 * N * shape.rows <= scratch_elements<float>(), "a row of sums fits the scratch memory");
             const std::int64_t blocks = std::clamp<std::int64_t>(
                 std::min(divide_up(T, shape.rows), scratch_elements<float>() / (3 * N * shape.rows)), 1,
                 backward_blocks);

@@ -115,6 +115,7 @@ float fullness(const cublasLtMatmulHeuristicResult_t& result) {
 /// 192 x 192 and 320 x 128 took 3 to 8 % longer at ProtAlbert's products than those with 256 x 128 or 128 x 256, which
 /// it names second or third (cuBLASLt 13.1; tests/gpu/probe_products.cpp measures it). Those are taken where they leave
 /// the multiprocessors no emptier.
+/// Of products of bfloat16, for which this was measured.
 const cublasLtMatmulHeuristicResult_t& best_of(std::span<const cublasLtMatmulHeuristicResult_t> results) {
     for (const cublasLtMatmulHeuristicResult_t& result : results) {
         std::uint32_t tile = 0;
@@ -144,7 +145,8 @@ std::int64_t rounded_depth(std::int64_t depth) {
     return in_steps(depth, std::max(least_step, power / 16));
 }
 
-bool is_simple(const char* products) {
+/// What PROTALBERT_PRODUCTS says.
+bool wants_simple_products(const char* products) {
     if (products == nullptr || *products == '\0') return false;
     if (std::string_view(products) == "simple") return true;
     throw InputError(fmt::format("PROTALBERT_PRODUCTS is {}, and only simple is known; unset it", products));
@@ -154,6 +156,8 @@ bool is_simple(const char* products) {
 
 struct Products::Library {
     explicit Library(Precision p) : precision(p) {
+        if (simple_alone)
+            log_warning("PROTALBERT_PRODUCTS=simple: a slow kernel computes all products; unset it for speed");
         PROTALBERT_CUBLASLT_CHECK(cublasLtCreate(&handle));
         workspace = allocate_device(workspace_size);
         int device = 0, major = 0;
@@ -176,7 +180,7 @@ struct Products::Library {
     void* workspace = nullptr;
     /// PROTALBERT_PRODUCTS=simple: the slow kernel does all products. compute-sanitizer's racecheck needs it, which
     /// cannot run the library's kernels for Hopper.
-    const bool simple_alone = is_simple(std::getenv("PROTALBERT_PRODUCTS"));
+    const bool simple_alone = wants_simple_products(std::getenv("PROTALBERT_PRODUCTS"));
     bool hopper = false;  ///< where best_of() was measured; other GPUs take the library's own choice
     std::map<PlanKey, Plan> plans;
     std::map<PlanKey, Plan> exact_plans;  ///< of shapes for which the rounded shape's algorithm does not do
@@ -242,7 +246,7 @@ bool Products::Library::run(const Product& p, bool rounded, cudaStream_t stream)
         int count = 0;
         const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
             handle, description.handle, a.handle, b.handle, d.handle, d.handle, preference.handle,
-            hopper ? static_cast<int>(results.size()) : 1, results.data(), &count);
+            hopper && precision == Precision::bfloat16 ? static_cast<int>(results.size()) : 1, results.data(), &count);
         if (status != CUBLAS_STATUS_NOT_SUPPORTED && status != CUBLAS_STATUS_INVALID_VALUE)
             check_library(status, "cublasLtMatmulAlgoGetHeuristic");
         Plan plan;
@@ -279,8 +283,8 @@ bool Products::multiply(const Product& product, cudaStream_t stream) {
     if (product.epilogue != Epilogue::none && product.epilogue != Epilogue::bias) return false;
     if (library_->simple_products++ == 0 && !simple_alone) {
         log_warning(
-            fmt::format("cuBLASLt has no algorithm for a product of [{}, {}] by [{}, {}]: a slow kernel does it, "
-                        "as it will other such products without a word",
+            fmt::format("cuBLASLt has no algorithm for a product of [{}, {}] by [{}, {}]: a slow kernel computes it "
+                        "and, without further messages, others like it; protalbert_bench train --breakdown counts them",
                         product.rows, product.depth, product.depth, product.columns));
     }
     simple_product(product, library_->precision, stream);
