@@ -2,10 +2,8 @@
 # Everything that only a GPU can show, on a machine with one and with what a build needs: builds, then runs the list of
 # tests/gpu_device.sh. A machine that cannot build takes a bundle instead (tests/gpu_bundle.sh).
 set -euo pipefail
-called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# absolute PATH: as the caller meant it.
-absolute() { (cd "$called_from" && realpath -m -- "$1"); }
+source jobscripts/local.sh
 
 usage() {
     cat <<'TEXT'

@@ -1,10 +1,8 @@
 #!/usr/bin/env bash
 # Packs the programs with all that they need, for a machine with a GPU that has neither MPI nor HDF5, Kokkos or oneDNN.
 set -euo pipefail
-called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# absolute PATH: as the caller meant it.
-absolute() { (cd "$called_from" && realpath -m -- "$1"); }
+source jobscripts/local.sh
 
 usage() {
     cat <<'TEXT'

@@ -12,12 +12,6 @@ namespace protalbert::cuda {
 template <class Element>
 constexpr int full_width = 16 / static_cast<int>(sizeof(Element));
 
-/// What is left of x when it is stored as an Element.
-template <class Element>
-__device__ inline float rounded(float x) {
-    return to_float(from_float<Element>(x));
-}
-
 /// Width elements as they lie in memory; Width is 1 or full_width.
 template <class Element, int Width>
 using Packed = std::conditional_t<Width == 1, Element, uint4>;
