@@ -41,6 +41,16 @@ Host make_space(int threads) {
     return Host();
 }
 
+/// Threads of make_space(threads). Not its concurrency(): with its deprecated functions, Kokkos has a static one, which
+/// tells the default space's threads whatever space it is called on.
+int threads_of_space(int threads) {
+#ifdef KOKKOS_ENABLE_OPENMP
+    if (std::is_same_v<Host, Kokkos::OpenMP> && threads > 0) return threads;
+#endif
+    static_cast<void>(threads);
+    return Host().concurrency();
+}
+
 }  // namespace
 
 std::unique_ptr<Backend> make_kokkos_backend(Precision precision, int threads) {
@@ -52,7 +62,7 @@ std::unique_ptr<Backend> make_kokkos_backend(Precision precision, int threads) {
     return std::make_unique<KokkosBackend>(threads);
 }
 
-KokkosBackend::KokkosBackend(int threads) : space_(make_space(threads)), threads_(space_.concurrency()) {}
+KokkosBackend::KokkosBackend(int threads) : space_(make_space(threads)), threads_(threads_of_space(threads)) {}
 
 KokkosBackend::~KokkosBackend() { std::free(scratch_); }
 

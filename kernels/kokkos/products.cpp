@@ -81,9 +81,12 @@ void product(char transpose_a, char transpose_b, std::int64_t m, std::int64_t n,
 
 template <class Body>
 void KokkosBackend::product_tasks(const char* name, std::int64_t n, const Body& body) const {
-    // Within a parallel region oneDNN keeps to its thread; a region of one thread is none, hence the limit.
-    omp_set_num_threads(threads_);
-    parallel_tasks(name, n, body);
+    // Within a parallel region oneDNN keeps to its thread, but a region of one thread is none to it. The limit is set
+    // inside: set before, it yields there to a list of numbers in OMP_NUM_THREADS.
+    parallel_tasks(name, n, [=](std::int64_t index) {
+        omp_set_num_threads(1);
+        body(index);
+    });
 }
 
 void KokkosBackend::linear(Activations out, Activations x, Weight weight, Weight bias, std::int64_t T, std::int64_t N,

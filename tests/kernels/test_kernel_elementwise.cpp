@@ -175,6 +175,15 @@ TEST(Memory, TooMuchIsAnErrorThatNamesTheSize) {
     }
 }
 
+/// Also beside another backend, as the tests of the same bits for all thread counts need it.
+TEST(Devices, AsManyThreadsAsAskedFor) {
+    if (on_gpu()) GTEST_SKIP() << "a GPU is not asked for threads";
+    for (const int threads : {2, 1, 3}) {
+        const std::string asked = std::to_string(threads) + " threads";
+        EXPECT_NE(test_backend(threads)->description().find(asked), std::string::npos) << asked;
+    }
+}
+
 TEST(Devices, BadRequests) {
     EXPECT_THROW(make_backend("gpu", Precision::float32, 1), InputError);
     EXPECT_THROW(make_backend("cpu", Precision::bfloat16, 1), InputError);
