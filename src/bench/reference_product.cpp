@@ -66,8 +66,13 @@ ReferenceProduct::ReferenceProduct(std::int64_t M, std::int64_t N, std::int64_t 
             const bool transposed = way.tag == Tag::ba;
             run = [=] { dnnl_sgemm('N', transposed ? 'T' : 'N', M, N, K, 1, a, K, b, transposed ? K : N, 0, c, N); };
         } else {
-            const dnnl::matmul::desc matmul(state.x.get_desc(), description(K, N, way.tag), state.out.get_desc());
+            const memory::desc weights = description(K, N, way.tag);
+#if DNNL_VERSION_MAJOR >= 3
+            const dnnl::matmul::primitive_desc chosen(state.engine, state.x.get_desc(), weights, state.out.get_desc());
+#else
+            const dnnl::matmul::desc matmul(state.x.get_desc(), weights, state.out.get_desc());
             const dnnl::matmul::primitive_desc chosen(matmul, state.engine);
+#endif
             weight = memory(chosen.weights_desc(), state.engine);
             const dnnl::matmul primitive(chosen);
             State* const owner = &state;
