@@ -3,4 +3,4 @@ target_include_directories(test_embed_parts PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 
 add_executable(embed_reference embed/embed_reference.cpp)
 target_link_libraries(embed_reference PRIVATE embed_part CLI11::CLI11)
-protalbert_script_test(embed programs)
+protalbert_script_test(embed programs VARIANTS .avx2_only)

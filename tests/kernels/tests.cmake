@@ -1,9 +1,9 @@
-# Every operation of kernels/backend.hpp. On the CPU each program runs again for the other instruction sets, once of
-# them with arrays that are not aligned.
+# Every operation of kernels/backend.hpp. On the CPU each program runs again for the other instruction sets, with arrays
+# that are not aligned, and as on a CPU with AVX2 alone.
 protalbert_test(kernels kernel_reference LIBRARIES kernels_part GTest::gtest_main)
 set(kernel_tests products attention layer_norm embedding elementwise losses convolution fixed_point optimizers)
 foreach(name ${kernel_tests})
-  protalbert_test(kernels kernel_${name} LIBRARIES ${kernels_emulated} kernels_part GTest::gtest_main)
+  protalbert_test(kernels kernel_${name} VARIANTS .avx2_only LIBRARIES ${kernels_emulated} kernels_part GTest::gtest_main)
   foreach(instruction_set baseline avx2)
     add_test(NAME kernels.kernel_${name}.${instruction_set} COMMAND test_kernel_${name})
     set_tests_properties(kernels.kernel_${name}.${instruction_set} PROPERTIES

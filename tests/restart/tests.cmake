@@ -1,7 +1,7 @@
 protalbert_test(restart exact_sums LIBRARIES train_part RANKS 1 2 3)
 protalbert_test(restart damage LIBRARIES train_part probe_part RANKS 1)
 protalbert_script_test(restart decks)
-protalbert_script_test(restart reproducible)
+protalbert_script_test(restart reproducible VARIANTS .avx2_only)
 protalbert_script_test(restart full_disk)
 protalbert_script_test(restart launcher)
 protalbert_script_test(restart read_back)

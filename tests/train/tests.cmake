@@ -1,11 +1,11 @@
 protalbert_test(train schedule LIBRARIES train_part GTest::gtest_main)
 protalbert_test(train metrics LIBRARIES train_part GTest::gtest_main)
-protalbert_test(train replay LIBRARIES train_part RANKS 1 2 3 7)
+protalbert_test(train replay LIBRARIES train_part RANKS 1 2 3 7 VARIANTS .avx2_only)
 # The sanitizers bring an allocator of their own.
 if(NOT PROTALBERT_SANITIZE)
   protalbert_test(train allocations LIBRARIES train_part RANKS 1 2)
 endif()
-protalbert_test(train restart LIBRARIES train_part RANKS 1 2 3)
+protalbert_test(train restart LIBRARIES train_part RANKS 1 2 3 VARIANTS .avx2_only)
 # The CUDA backend, emulated or on a GPU, beside the CPU's; two ranks share a GPU here, which NCCL does not allow.
 if(kernels_emulated OR PROTALBERT_CUDA)
   protalbert_test(train cuda_parity LIBRARIES ${kernels_emulated} train_part RANKS 1)
