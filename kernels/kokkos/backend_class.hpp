@@ -6,6 +6,7 @@
 #include <Kokkos_Core.hpp>
 
 #include "kernels/backend.hpp"
+#include "kernels/kokkos/packed_weights.hpp"
 
 namespace protalbert {
 
@@ -14,13 +15,13 @@ using Host = Kokkos::DefaultHostExecutionSpace;
 
 class KokkosBackend final : public Backend {
   public:
-    explicit KokkosBackend(int threads);
+    KokkosBackend(Precision precision, int threads);
     ~KokkosBackend() override;
     KokkosBackend(const KokkosBackend&) = delete;
     KokkosBackend& operator=(const KokkosBackend&) = delete;
 
     std::string description() const override;
-    Precision precision() const override { return Precision::float32; }
+    Precision precision() const override { return precision_; }
 
     void* allocate(std::size_t bytes) override;
     void free(void* memory) noexcept override;
@@ -121,9 +122,28 @@ class KokkosBackend final : public Backend {
         parallel(name, (n + piece - 1) / piece,
                  [=](std::int64_t p) { body(p * piece, piece < n - p * piece ? piece : n - p * piece); });
     }
-    /// parallel_tasks for bodies that call oneDNN, each on one thread.
+    /// parallel_tasks, or on this thread `alone` where it would cost more than the work.
     template <class Body>
-    void product_tasks(const char* name, std::int64_t n, const Body& body) const;
+    void product_tasks(const char* name, std::int64_t n, bool alone, const Body& body) const;
+    /// An operand of a product over k, the panels that it is packed into, and how.
+    struct Packing {
+        float* to;
+        Panels panels;
+        Operand operand;
+        std::int64_t k;
+        void (*run)(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements);
+    };
+    /// Packs one or two operands (panels.hpp).
+    void pack(std::initializer_list<Packing> operands) const;
+    /// The right operand's panels: a weight's from those that are kept, or packed now and valid until the next product.
+    const float* packed_right(const Panels& panels, const Operand& operand, std::int64_t k);
+    /// finish(left [m, k] right [k, n]). Where finish has sums, each kernels_.task_rows rows write theirs `sums_stride`
+    /// floats behind the last ones'; else sums_stride is 0.
+    void product(std::int64_t m, std::int64_t n, std::int64_t k, const Operand& left, const Operand& right,
+                 const Finish& finish, std::int64_t sums_stride);
+    /// dweight [N, K] = dy [T, N]^T x [T, K], or += when `accumulate`; T as many as are packed at once.
+    void add_weight_gradient(float* dweight, const float* dy, const float* x, bool accumulate, std::int64_t T,
+                             std::int64_t N, std::int64_t K);
     /// to [n] = parts[0] + parts[1] + ... of [count, n], or += when `accumulate`.
     void add_parts(float* to, const float* parts, std::int64_t count, std::int64_t n, bool accumulate) const;
     /// classify and cross_entropy: logits [M, C] and partial sums [loss_pieces(M)] in the caller's memory.
@@ -148,6 +168,10 @@ class KokkosBackend final : public Backend {
     int threads_ = 1;
     void* scratch_ = nullptr;
     std::size_t scratch_size_ = 0;
+    Precision precision_;
+    const ProductKernels& kernels_;
+    PackedWeights packed_;
+    GrowingMemory left_, right_;  ///< panels of the operands that are not kept
 };
 
 /// The float32 elements of activations.

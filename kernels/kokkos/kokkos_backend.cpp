@@ -59,10 +59,14 @@ std::unique_ptr<Backend> make_kokkos_backend(Precision precision, int threads) {
     }
     if (threads < 0) throw InputError(fmt::format("{} threads: give a positive number, or 0 for the default", threads));
     initialize_kokkos_once(threads);
-    return std::make_unique<KokkosBackend>(threads);
+    return std::make_unique<KokkosBackend>(precision, threads);
 }
 
-KokkosBackend::KokkosBackend(int threads) : space_(make_space(threads)), threads_(threads_of_space(threads)) {}
+KokkosBackend::KokkosBackend(Precision precision, int threads)
+    : space_(make_space(threads)),
+      threads_(threads_of_space(threads)),
+      precision_(precision),
+      kernels_(product_kernels(precision)) {}
 
 KokkosBackend::~KokkosBackend() { std::free(scratch_); }
 
@@ -85,11 +89,15 @@ void* KokkosBackend::allocate(std::size_t bytes) {
         throw Error(fmt::format("out of memory: cannot allocate {} bytes ({:.1f} GB); use smaller batches", bytes,
                                 static_cast<double>(bytes) * 1e-9));
     }
+    forget(packed_, memory, bytes);
     set_zero(memory, bytes, {});
     return memory;
 }
 
-void KokkosBackend::free(void* memory) noexcept { std::free(memory); }
+void KokkosBackend::free(void* memory) noexcept {
+    forget(packed_, memory, 1);
+    std::free(memory);
+}
 
 void KokkosBackend::upload(void* device, const void* host, std::size_t bytes, Stream stream) {
     copy(device, host, bytes, stream);
@@ -107,6 +115,7 @@ constexpr std::size_t copy_chunk = std::size_t{1} << 20;
 
 void KokkosBackend::copy(void* to, const void* from, std::size_t bytes, Stream) {
     if (bytes == 0 || to == from) return;
+    outdate(packed_, to, bytes);
     const std::int64_t chunks = static_cast<std::int64_t>((bytes + copy_chunk - 1) / copy_chunk);
     parallel("protalbert::copy", chunks, [=](std::int64_t i) {
         const std::size_t begin = static_cast<std::size_t>(i) * copy_chunk;
@@ -117,6 +126,7 @@ void KokkosBackend::copy(void* to, const void* from, std::size_t bytes, Stream) 
 
 void KokkosBackend::set_zero(void* device, std::size_t bytes, Stream) {
     if (bytes == 0) return;
+    outdate(packed_, device, bytes);
     const std::int64_t chunks = static_cast<std::int64_t>((bytes + copy_chunk - 1) / copy_chunk);
     parallel("protalbert::set_zero", chunks, [=](std::int64_t i) {
         const std::size_t begin = static_cast<std::size_t>(i) * copy_chunk;
@@ -126,7 +136,8 @@ void KokkosBackend::set_zero(void* device, std::size_t bytes, Stream) {
 
 void KokkosBackend::synchronize(Stream) { space_.fence("protalbert::synchronize"); }
 
-Weight KokkosBackend::compute_copy(const float* masters, void*, std::int64_t, Stream) {
+Weight KokkosBackend::compute_copy(const float* masters, void*, std::int64_t n, Stream) {
+    announce(packed_, masters, n);
     return {reinterpret_cast<std::byte*>(const_cast<float*>(masters)), 4};
 }
 

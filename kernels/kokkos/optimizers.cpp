@@ -117,6 +117,8 @@ void KokkosBackend::optimize(float* parameters, float* m, float* v, float* gradi
         const Piece& one = pieces[p];
         subtract(parameters + one.first, gradients + one.first, one.rate, one.size);
     });
+    for (const Variable& variable : variables)
+        outdate(packed_, parameters + variable.offset, static_cast<std::size_t>(variable.size) * sizeof(float));
 }
 
 void KokkosBackend::lamb(float* parameters, void* /*copies*/, float* m, float* v, float* gradients,

@@ -1,173 +1,240 @@
-// Dense layers: matrix products by oneDNN, with their biases and activations.
+// Dense layers: matrix products of packed operands (panels.hpp), with their biases and activations.
 //
-// A product is cut into tiles of the result, and each task computes one tile by a single-threaded dnnl_sgemm and
-// finishes it (bias, GELU) while it is in the cache. Against one call for the whole product this balances the load,
-// costs nothing (a tile of 512 x 512 runs at the same rate), needs no code generation for each new T, and gives the
-// same bits for any number of threads, because the tiles depend on the shape alone.
-
-#include <fmt/format.h>
-#include <omp.h>
-#include <oneapi/dnnl/dnnl.h>
+// Each product packs the operands that are not weights, a slice of rows at a time, and cuts its result into tiles, one
+// for a task. No element depends on the cut, so the tiles follow the number of threads; only sums over rows, the
+// gradients of biases and weights, are cut by the shape alone.
 
 #include <algorithm>
+#include <array>
+#include <initializer_list>
 
-#include "base/error.hpp"
 #include "kernels/kokkos/backend_class.hpp"
 #include "kernels/kokkos/instruction_sets.hpp"
+#include "kernels/kokkos/panels.hpp"
 #include "kernels/kokkos/thread_scratch.hpp"
 
-#define PROTALBERT_KERNELS "kernels/kokkos/product_kernels.hpp"
+#define PROTALBERT_KERNELS "kernels/kokkos/column_sums_kernels.hpp"
 #include "kernels/kokkos/for_each_instruction_set.hpp"
 
 namespace protalbert {
 
 namespace {
 
-std::int64_t tiles_along(std::int64_t n, std::int64_t tile) { return (n + tile - 1) / tile; }
+std::int64_t pieces(std::int64_t n, std::int64_t piece) { return (n + piece - 1) / piece; }
+std::int64_t multiple(std::int64_t n, std::int64_t of) { return pieces(n, of) * of; }
 
-/// The tiles of a result [m, n].
+/// Multiply-adds below which a second thread costs more than it gains: a few microseconds of one core.
+constexpr std::int64_t worth_a_thread = 500'000;
+
+/// To pack the left operand costs as much as some tens of columns of the result. Where it has fewer than so many
+/// columns the operand is read as it is.
+constexpr std::int64_t few_columns = 1024;
+
+/// The tiles of a result [m, n], each a task.
 struct Tiles {
     std::int64_t rows, columns;            ///< of one tile; fewer at the edges
     std::int64_t row_tiles, column_tiles;  ///< number of tiles along each side
     std::int64_t count() const { return row_tiles * column_tiles; }
 };
 
-/// Tiles large enough to hide packing, yet enough of them for many threads.
-Tiles cut(std::int64_t m, std::int64_t n, std::int64_t k) {
-    constexpr std::int64_t largest = 1024;             // larger ones are not faster
-    constexpr std::int64_t smallest = 128;             // smaller ones are slower by more than a tenth
-    constexpr std::int64_t enough = 32;                // tiles to share out
-    constexpr std::int64_t multiply_adds = 8'000'000;  // of a task worth its start: about 0.1 ms
-    // oneDNN's AVX-512 kernel computes 48 columns at a time (24 for AVX2).
-    const auto rounded = [](std::int64_t columns) { return (columns + 47) / 48 * 48; };
-    std::int64_t rows = std::min(m, largest);
-    std::int64_t columns = std::min(rounded(n), rounded(largest));
-    while (tiles_along(m, rows) * tiles_along(n, columns) < enough && rows * columns * k / 2 >= multiply_adds) {
-        const bool rows_can = rows / 2 >= smallest;
-        const bool columns_can = columns / 2 >= smallest;
-        if (columns_can && (columns > rows || !rows_can)) {
-            columns = rounded(columns / 2);
-        } else if (rows_can) {
-            rows = (rows + 1) / 2;
-        } else {
-            break;
-        }
-    }
-    return {rows, columns, tiles_along(m, rows), tiles_along(n, columns)};
+/// `fixed_rows`: the rows of a tile may not depend on the number of threads.
+Tiles cut(const ProductKernels& kernels, std::int64_t m, std::int64_t n, std::int64_t k, int threads, bool fixed_rows) {
+    // Sums of a tile stay in the second-level cache, and the left operand's panels are read so often.
+    constexpr std::int64_t most_columns = 1024;
+    constexpr std::int64_t least_columns = 128;
+    constexpr std::int64_t tasks_a_thread = 6;  // the last ones end within a sixth of the whole
+    std::int64_t rows = std::min(multiple(m, kernels.rows), kernels.task_rows);
+    std::int64_t columns = std::min(multiple(n, kernels.columns), most_columns);
+    if (threads == 1 || m * n * k < worth_a_thread * 2) return {rows, columns, pieces(m, rows), pieces(n, columns)};
+    const auto enough = [&] { return pieces(m, rows) * pieces(n, columns) >= tasks_a_thread * threads; };
+    while (!enough() && columns / 2 >= least_columns) columns = multiple(columns / 2, kernels.columns);
+    while (!fixed_rows && !enough() && rows / 2 >= 4 * kernels.rows) rows = multiple(rows / 2, kernels.rows);
+    while (!enough() && columns / 2 >= kernels.columns) columns = multiple(columns / 2, kernels.columns);
+    return {rows, columns, pieces(m, rows), pieces(n, columns)};
 }
 
-/// One tile: its place and size.
-struct Tile {
-    std::int64_t row, column, rows, columns;
-};
-Tile tile_of(const Tiles& tiles, std::int64_t index, std::int64_t m, std::int64_t n) {
-    // Neighbours in time share their rows of the left matrix.
-    const std::int64_t row = index / tiles.column_tiles * tiles.rows;
-    const std::int64_t column = index % tiles.column_tiles * tiles.columns;
-    return {row, column, std::min(tiles.rows, m - row), std::min(tiles.columns, n - column)};
-}
-
-/// c [m, n] = op(a) op(b) + beta c; op is the transpose for 'T'. Row-major.
-void product(char transpose_a, char transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
-             std::int64_t lda, const float* b, std::int64_t ldb, float beta, float* c, std::int64_t ldc) {
-    const dnnl_status_t status = dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0F, a, lda, b, ldb, beta, c, ldc);
-    if (status != dnnl_success) {
-        throw Error(fmt::format("oneDNN refused a product of [{}, {}] by [{}, {}]: status {}", m, k, k, n,
-                                static_cast<int>(status)));
-    }
+/// The place and size of tile `index` of a result [m, n]. Neighbours in time share their columns: of the two operands
+/// the right one is the longer.
+void place(ProductTile& tile, const Tiles& tiles, std::int64_t index, std::int64_t m, std::int64_t n) {
+    tile.row = index % tiles.row_tiles * tiles.rows;
+    tile.column = index / tiles.row_tiles * tiles.columns;
+    tile.rows = std::min(tiles.rows, m - tile.row);
+    tile.columns = std::min(tiles.columns, n - tile.column);
 }
 
 }  // namespace
 
 template <class Body>
-void KokkosBackend::product_tasks(const char* name, std::int64_t n, const Body& body) const {
-    // Within a parallel region oneDNN keeps to its thread, but a region of one thread is none to it. The limit is set
-    // inside: set before, it yields there to a list of numbers in OMP_NUM_THREADS.
-    parallel_tasks(name, n, [=](std::int64_t index) {
-        omp_set_num_threads(1);
-        body(index);
+void KokkosBackend::product_tasks(const char* name, std::int64_t n, bool alone, const Body& body) const {
+    if (!alone) return parallel_tasks(name, n, body);
+    for (std::int64_t i = 0; i < n; ++i) body(i);
+}
+
+void KokkosBackend::pack(std::initializer_list<Packing> operands) const {
+    // Lines that lie side by side are read together, but from no more panels than the ways of a first-level cache:
+    // panels are often a power of two apart.
+    constexpr std::int64_t panels_together = 6;
+    struct Share {
+        const Packing* packing;
+        std::int64_t groups, first, end;  ///< of lines; of the tasks
+    };
+    std::array<Share, 2> shares{};
+    std::int64_t tasks = 0, elements = 0;
+    std::size_t count = 0;
+    for (const Packing& packing : operands) {
+        const Panels& panels = packing.panels;
+        Share& share = shares[count++];
+        share = {&packing, pieces(panels.count(), panels_together), tasks, 0};
+        tasks += panels.steps.blocks() * share.groups;
+        elements += panels.lines * packing.k;
+        share.end = tasks;
+    }
+    product_tasks("protalbert::pack", tasks, elements < worth_a_thread / 10, [=, this](std::int64_t index) {
+        const auto& [packing, groups, first_task, end] = shares[index < shares[0].end ? 0 : 1];
+        const auto& [to, panels, operand, k, run] = *packing;
+        const std::int64_t block = (index - first_task) / groups;
+        const std::int64_t panel = (index - first_task) % groups * panels_together, line = panel * panels.width;
+        const std::int64_t block_elements = panels.steps.block * kernels_.step_elements, first = block * block_elements;
+        Operand part = operand;
+        part.from = operand.at(line, first);
+        run(to + panels.place(block, panel), part, std::min(panels_together * panels.width, panels.lines - line),
+            std::min(block_elements, k - first));
     });
+}
+
+const float* KokkosBackend::packed_right(const Panels& panels, const Operand& operand, std::int64_t k) {
+    PackedWeight* const weight =
+        operand.sums_along_rows ? find(packed_, operand, panels.lines, k) : find(packed_, operand, k, panels.lines);
+    GrowingMemory& memory = weight != nullptr ? weight->panels : right_;
+    float* const to = memory.floats(panels.size());
+    if (weight == nullptr || !weight->current) pack({{to, panels, operand, k, kernels_.pack_right}});
+    if (weight != nullptr) weight->current = true;
+    return to;
+}
+
+void KokkosBackend::product(std::int64_t m, std::int64_t n, std::int64_t k, const Operand& left, const Operand& right,
+                            const Finish& finish, std::int64_t sums_stride) {
+    if (m == 0 || n == 0) return;
+    const Panels right_lines = right_panels(kernels_, n, k);
+    const float* const b = packed_right(right_lines, right, k);
+    // Rows that are whole pages apart meet in the same places of a cache.
+    constexpr std::int64_t page = 4096 / sizeof(float);
+    const bool as_it_is = kernels_.reads_memory && n <= few_columns && left.stride % page != 0;
+    // Rows whose panels take 32 MB: more are read from memory again, fewer would read the right operand too often.
+    // Where that stays in a cache, the panels do, too: 1 MB for each thread.
+    constexpr std::int64_t right_in_cache = 1'000'000;  // elements
+    const std::int64_t slice_floats = n * k <= right_in_cache ? 250'000 * threads_ : 8'000'000;
+    const std::int64_t slice =
+        as_it_is
+            ? m
+            : multiple(std::clamp<std::int64_t>(slice_floats / std::max<std::int64_t>(k, 1), 1, m), kernels_.task_rows);
+    const bool alone = m * n * k < worth_a_thread;
+    for (std::int64_t first = 0; first < m; first += slice) {
+        const std::int64_t rows = std::min(slice, m - first);
+        ProductTile whole;
+        whole.left_panels = left_panels(kernels_, rows, k);
+        whole.right_panels = right_lines;
+        whole.right = b;
+        Operand part = left;
+        part.from += first * left.stride;
+        if (as_it_is) {
+            whole.left_operand = part;
+        } else {
+            float* const a = left_.floats(whole.left_panels.size());
+            pack({{a, whole.left_panels, part, k, kernels_.pack_left}});
+            whole.left = a;
+        }
+        const Tiles tiles = cut(kernels_, rows, n, k, threads_, sums_stride > 0);
+        product_tasks("protalbert::product", tiles.count(), alone, [=, this](std::int64_t index) {
+            ProductTile tile = whole;
+            place(tile, tiles, index, rows, n);
+            tile.sums = thread_scratch(tiles.rows * tiles.columns);
+            tile.finish = finish.at(first + tile.row, tile.column);
+            if (sums_stride > 0) {
+                tile.finish.sums += (first + tile.row) / kernels_.task_rows * sums_stride;
+                std::fill_n(tile.finish.sums, tile.columns, 0.0F);
+            }
+            kernels_.compute(tile);
+        });
+    }
+}
+
+void KokkosBackend::add_weight_gradient(float* dweight, const float* dy, const float* x, bool accumulate,
+                                        std::int64_t T, std::int64_t N, std::int64_t K) {
+    ProductTile whole;
+    whole.left_panels = left_panels(kernels_, N, T);
+    whole.right_panels = right_panels(kernels_, K, T);
+    const Operand left{dy, N, false}, right{x, K, false};
+    float* const b = right_.floats(whole.right_panels.size());
+    whole.right = b;
+    if (kernels_.reads_memory && K <= few_columns && N <= few_columns) {
+        whole.left_operand = left;
+        pack({{b, whole.right_panels, right, T, kernels_.pack_right}});
+    } else {
+        float* const a = left_.floats(whole.left_panels.size());
+        whole.left = a;
+        pack({{a, whole.left_panels, left, T, kernels_.pack_left},
+              {b, whole.right_panels, right, T, kernels_.pack_right}});
+    }
+    const Tiles tiles = cut(kernels_, N, K, T, threads_, false);
+    Finish finish;
+    finish.out = dweight;
+    finish.stride = K;
+    finish.residual = accumulate ? dweight : nullptr;
+    product_tasks("protalbert::weight_gradient", tiles.count(), N * K * T < worth_a_thread,
+                  [=, this](std::int64_t index) {
+                      ProductTile tile = whole;
+                      place(tile, tiles, index, N, K);
+                      tile.sums = thread_scratch(tiles.rows * tiles.columns);
+                      tile.finish = finish.at(tile.row, tile.column);
+                      kernels_.compute(tile);
+                  });
 }
 
 void KokkosBackend::linear(Activations out, Activations x, Weight weight, Weight bias, std::int64_t T, std::int64_t N,
                            std::int64_t K, Stream) {
-    if (T == 0 || N == 0) return;
-    float* const y = floats(out);
-    const float* const biases = floats(bias);
-    const float* const a = floats(x);
-    const float* const b = floats(weight);
-    const auto finish = PROTALBERT_SELECT(add_bias);
-    const Tiles tiles = cut(T, N, K);
-    product_tasks("protalbert::linear", tiles.count(), [=](std::int64_t index) {
-        const Tile tile = tile_of(tiles, index, T, N);
-        float* const c = y + tile.row * N + tile.column;
-        product('N', 'T', tile.rows, tile.columns, K, a + tile.row * K, K, b + tile.column * K, K, 0, c, N);
-        if (biases != nullptr) finish(c, N, biases + tile.column, tile.rows, tile.columns);
-    });
+    Finish finish;
+    finish.out = floats(out);
+    finish.stride = N;
+    finish.bias = floats(bias);
+    product(T, N, K, {floats(x), K, true}, {floats(weight), K, true}, finish, 0);
 }
 
 void KokkosBackend::linear_gelu(Activations out, Activations pre, Activations x, Weight weight, Weight bias, Gelu form,
                                 std::int64_t T, std::int64_t N, std::int64_t K, Stream) {
-    if (T == 0 || N == 0) return;
-    float* const y = floats(out);
-    const float* const biases = floats(bias);
-    float* const before = pre ? floats(pre) : y;
-    const float* const a = floats(x);
-    const float* const b = floats(weight);
-    const auto finish =
-        form == Gelu::erf ? PROTALBERT_SELECT(add_bias_and_gelu_erf) : PROTALBERT_SELECT(add_bias_and_gelu_tanh);
-    const Tiles tiles = cut(T, N, K);
-    product_tasks("protalbert::linear_gelu", tiles.count(), [=](std::int64_t index) {
-        const Tile tile = tile_of(tiles, index, T, N);
-        const std::int64_t place = tile.row * N + tile.column;
-        product('N', 'T', tile.rows, tile.columns, K, a + tile.row * K, K, b + tile.column * K, K, 0, before + place,
-                N);
-        finish(y + place, before + place, N, biases == nullptr ? nullptr : biases + tile.column, tile.rows,
-               tile.columns);
-    });
+    Finish finish;
+    finish.out = floats(out);
+    finish.stride = N;
+    finish.function = form == Gelu::erf ? Finish::Function::gelu_erf : Finish::Function::gelu_tanh;
+    finish.bias = floats(bias);
+    finish.before = floats(pre);
+    product(T, N, K, {floats(x), K, true}, {floats(weight), K, true}, finish, 0);
 }
 
 void KokkosBackend::linear_backward_data(Activations dx, Activations dy, Weight weight, Activations residual,
-                                         std::int64_t T, std::int64_t N, std::int64_t K, Stream stream) {
-    if (T == 0 || K == 0) return;
-    float* const c = floats(dx);
-    const bool accumulate = static_cast<bool>(residual);
-    if (accumulate) copy(c, residual.data, static_cast<std::size_t>(T * K) * sizeof(float), stream);
-    const float* const a = floats(dy);
-    const float* const b = floats(weight);
-    const Tiles tiles = cut(T, K, N);
-    product_tasks("protalbert::linear_backward_data", tiles.count(), [=](std::int64_t index) {
-        const Tile tile = tile_of(tiles, index, T, K);
-        product('N', 'N', tile.rows, tile.columns, N, a + tile.row * N, N, b + tile.column, K, accumulate ? 1 : 0,
-                c + tile.row * K + tile.column, K);
-    });
+                                         std::int64_t T, std::int64_t N, std::int64_t K, Stream) {
+    Finish finish;
+    finish.out = floats(dx);
+    finish.stride = K;
+    finish.residual = floats(residual);
+    product(T, K, N, {floats(dy), N, true}, {floats(weight), K, false}, finish, 0);
 }
 
 void KokkosBackend::linear_backward_data_gelu(Activations dpre, float* dbias, Activations dy, Weight weight,
                                               Activations pre, Gelu form, std::int64_t T, std::int64_t N,
                                               std::int64_t K, Stream) {
-    if (T == 0 || K == 0) return;
-    float* const to = floats(dpre);
-    const float* const a = floats(dy);
-    const float* const b = floats(weight);
-    const float* const before = floats(pre);
-    const auto finish = form == Gelu::erf ? PROTALBERT_SELECT(times_gelu_erf_derivative)
-                                          : PROTALBERT_SELECT(times_gelu_tanh_derivative);
-    const Tiles tiles = cut(T, K, N);
+    if (T == 0) return;
     // Each row of tiles adds up its rows.
-    float* const sums = dbias == nullptr ? nullptr : scratch<float>(tiles.row_tiles * K);
-    product_tasks("protalbert::linear_backward_data_gelu", tiles.count(), [=](std::int64_t index) {
-        const Tile tile = tile_of(tiles, index, T, K);
-        // Beside pre, which may be dpre: the tile of the product has a place of its own.
-        float* const c = thread_scratch(tile.rows * tile.columns);
-        const std::int64_t place = tile.row * K + tile.column;
-        product('N', 'N', tile.rows, tile.columns, N, a + tile.row * N, N, b + tile.column, K, 0, c, tile.columns);
-        float* const own =
-            sums == nullptr ? nullptr : sums + tile.row / tiles.rows * K + tile.column;  // [tile.columns]
-        if (own != nullptr) std::fill_n(own, tile.columns, 0.0F);
-        finish(to + place, K, own, c, tile.columns, before + place, K, tile.rows, tile.columns);
-    });
-    if (dbias != nullptr) add_parts(dbias, sums, tiles.row_tiles, K, true);
+    const std::int64_t parts = pieces(T, kernels_.task_rows);
+    Finish finish;
+    finish.out = floats(dpre);
+    finish.stride = K;
+    finish.function =
+        form == Gelu::erf ? Finish::Function::gelu_erf_derivative : Finish::Function::gelu_tanh_derivative;
+    finish.argument = floats(pre);
+    finish.sums = dbias == nullptr ? nullptr : scratch<float>(parts * K);
+    product(T, K, N, {floats(dy), N, true}, {floats(weight), K, false}, finish, dbias == nullptr ? 0 : K);
+    if (dbias != nullptr) add_parts(dbias, finish.sums, parts, K, true);
 }
 
 void KokkosBackend::linear_backward_weight(float* dweight, float* dbias, Activations dy, Activations x, bool accumulate,
@@ -182,30 +249,19 @@ void KokkosBackend::linear_backward_weight(float* dweight, float* dbias, Activat
         return;
     }
 
-    // A small weight has few tiles: then the tokens are cut too, and the parts of the sum added in order.
-    constexpr std::int64_t enough = 32;                    // tasks to share out, as in cut()
-    constexpr std::int64_t tokens = 512;                   // of a task at least: the result is read once for them
-    constexpr std::int64_t largest_partials = 16'000'000;  // floats: 64 MB
-    const Tiles tiles = cut(N, K, std::min(T, 8 * tokens));
-    const std::int64_t parts = std::clamp<std::int64_t>(
-        std::min({tiles_along(enough, tiles.count()), T / tokens, largest_partials / std::max<std::int64_t>(N * K, 1)}),
-        1, enough);
-    const std::int64_t rows = tiles_along(T, parts);
-    float* const partials = parts > 1 ? scratch<float>(parts * N * K) : dweight;
-    const float beta = parts == 1 && accumulate ? 1 : 0;
-    product_tasks("protalbert::linear_backward_weight", parts * tiles.count(), [=](std::int64_t index) {
-        const Tile tile = tile_of(tiles, index % tiles.count(), N, K);
-        const std::int64_t part = index / tiles.count();
-        const std::int64_t t = part * rows;
-        product('T', 'N', tile.rows, tile.columns, std::clamp<std::int64_t>(T - t, 0, rows), a + t * N + tile.row, N,
-                b + t * K + tile.column, K, beta, partials + part * N * K + tile.row * K + tile.column, K);
-    });
-    if (parts > 1) add_parts(dweight, partials, parts, N * K, accumulate);
+    // Both operands are packed, a slice of tokens at a time, after which the result is read and written: where that
+    // stays in a cache the panels do, too, 1.6 MB of them; else they take 96 MB.
+    constexpr std::int64_t result_in_cache = 500'000;  // elements
+    const std::int64_t slice_floats = N * K <= result_in_cache ? 400'000 : 24'000'000;
+    const std::int64_t slice = std::clamp<std::int64_t>(slice_floats / (N + K), std::min<std::int64_t>(T, 512), T);
+    for (std::int64_t first = 0; first < T; first += slice)
+        add_weight_gradient(dweight, a + first * N, b + first * K, accumulate || first > 0, std::min(slice, T - first),
+                            N, K);
 
     if (dbias == nullptr) return;
     // At least 256 rows a chunk, at most 128 chunks: the parts stay small beside dy.
-    const std::int64_t chunk = std::max<std::int64_t>(256, tiles_along(T, 128));
-    const std::int64_t chunks = tiles_along(T, chunk);
+    const std::int64_t chunk = std::max<std::int64_t>(256, pieces(T, 128));
+    const std::int64_t chunks = pieces(T, chunk);
     float* const sums = scratch<float>(chunks * N);
     const auto sum_columns = PROTALBERT_SELECT(column_sums);
     parallel_tasks("protalbert::bias_gradient", chunks, [=](std::int64_t c) {
@@ -217,7 +273,7 @@ void KokkosBackend::linear_backward_weight(float* dweight, float* dbias, Activat
 void KokkosBackend::add_parts(float* to, const float* parts, std::int64_t count, std::int64_t n,
                               bool accumulate) const {
     constexpr std::int64_t block = 1024;  // elements of one task: in the first-level cache
-    parallel("protalbert::add_parts", tiles_along(n, block), [=](std::int64_t b) {
+    parallel("protalbert::add_parts", pieces(n, block), [=](std::int64_t b) {
         const std::int64_t first = b * block;
         const std::int64_t size = std::min(block, n - first);
         float sums[block];

@@ -20,6 +20,19 @@ PROTALBERT_INLINE Ints all_ints(std::int32_t x) { return x - Ints{}; }
 PROTALBERT_INLINE Ints as_ints(Floats x) { return reinterpret_cast<Ints>(x); }
 PROTALBERT_INLINE Floats as_floats(Ints x) { return reinterpret_cast<Floats>(x); }
 
+/// a b + c, rounded once where the instruction set has it so.
+PROTALBERT_INLINE Floats multiply_add(Floats a, Floats b, Floats c) {
+#if PROTALBERT_LANES == 16
+    return reinterpret_cast<Floats>(
+        _mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+#elif PROTALBERT_LANES == 8
+    return reinterpret_cast<Floats>(
+        _mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+#else
+    return a * b + c;
+#endif
+}
+
 /// 0, 1, 2, ...
 PROTALBERT_INLINE Ints lane_numbers() {
     Ints numbers;
@@ -237,6 +250,7 @@ PROTALBERT_INLINE Floats gelu_tanh_derivative(Floats x) {
 
 /// The rows of a square of lanes x lanes become its columns: log2(lanes) rounds of exchanging halves.
 PROTALBERT_INLINE void transpose(Floats* rows) {
+#pragma GCC unroll 4
     for (int width = 1; width < lanes; width *= 2) {
         Ints low = lane_numbers();
         Ints high = lane_numbers();
@@ -244,6 +258,7 @@ PROTALBERT_INLINE void transpose(Floats* rows) {
             low[i] = (i & width) == 0 ? i : lanes + i - width;
             high[i] = (i & width) == 0 ? i + width : lanes + i;
         }
+#pragma GCC unroll 16
         for (int r = 0; r < lanes; ++r) {
             if ((r & width) != 0) continue;
             const Floats a = rows[r];

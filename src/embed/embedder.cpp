@@ -179,8 +179,7 @@ std::uint64_t load_parameters(Model& model, const WeightSource& source, const Co
         backend.upload(model.master(parameter.offset), values.data(), bytes, default_stream);
         backend.synchronize(default_stream);
     }
-    if (model.copies.bytes() > 0)
-        backend.compute_copy(model.parameters.as<float>(), model.copies.data(), model.layout.size, default_stream);
+    backend.compute_copy(model.parameters.as<float>(), model.copies.data(), model.layout.size, default_stream);
     backend.synchronize(default_stream);
     return hash;
 }
