@@ -1,49 +1,154 @@
 #include "comm/launcher_guard.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <span>
 #include <string_view>
 
 namespace protalbert {
 
 namespace {
 
-/// Seconds without a living child after which mpirun is ended: it takes two to end a job of which a rank was killed,
-/// and the whole job has to be gone within thirty.
+/// Seconds after the last rank's end after which mpirun is ended: it takes two to end a job of which a rank was killed,
+/// and the whole job has to be gone within thirty. For tests: PROTALBERT_GUARD_PATIENCE, in whole seconds.
 constexpr int patience_seconds = 10;
+constexpr int most_ranks = 1024;
 
-// The guard is forked from a process that has threads already: until it ends it may allocate nothing.
+/// The number that all of `text` is; nothing where it is none or negative.
+std::optional<int> number_in(std::string_view text) {
+    int number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+    return number;
+}
 
-/// What a file of /proc holds, as far as it fits.
-struct ProcFile {
-    std::array<char, 4096> bytes;
-    std::size_t size = 0;
+std::string_view own_environment(const char* name) {
+    const char* text = std::getenv(name);
+    return text ? text : std::string_view();
+}
 
-    ProcFile(const char* format, pid_t process) {
-        std::array<char, 64> path;
-        std::snprintf(path.data(), path.size(), format, process, process);
-        const int file = open(path.data(), O_RDONLY | O_CLOEXEC);
-        if (file < 0) return;
-        size = static_cast<std::size_t>(std::max<ssize_t>(0, read(file, bytes.data(), bytes.size())));
-        close(file);
-    }
-    std::string_view text() const { return {bytes.data(), size}; }
+/// What mpirun tells its ranks, and what they tell the guard.
+constexpr const char* job_name = "PMIX_NAMESPACE";
+constexpr const char* local_rank_name = "OMPI_COMM_WORLD_LOCAL_RANK";
+using JobName = std::array<char, 64>;
+
+/// All zero where the name is too long to be told from another.
+JobName to_job_name(std::string_view text) {
+    JobName name = {};
+    if (text.size() < name.size()) std::copy(text.begin(), text.end(), name.begin());
+    return name;
+}
+
+struct Place {
+    JobName job = {};
+    int local_rank = 0;
+    int local_ranks = 0;
 };
 
+/// This process's place in a job whose ranks are all on this machine; nothing where the launcher does not tell.
+std::optional<Place> own_place() {
+    const std::optional<int> local_rank = number_in(own_environment(local_rank_name));
+    const std::optional<int> local_ranks = number_in(own_environment("OMPI_COMM_WORLD_LOCAL_SIZE"));
+    const std::optional<int> ranks = number_in(own_environment("OMPI_COMM_WORLD_SIZE"));
+    const JobName job = to_job_name(own_environment(job_name));
+    if (!local_rank || !local_ranks || ranks != local_ranks || job == JobName{}) return std::nullopt;
+    if (*local_rank >= *local_ranks || *local_ranks > most_ranks) return std::nullopt;
+    return Place{.job = job, .local_rank = *local_rank, .local_ranks = *local_ranks};
+}
+
+// A process is held by a handle (pidfd), which stays with it when it runs another program and does not go over to
+// another process that gets its number. A process that is stopped, traced, or of which only the first thread has ended
+// has not ended.
+
+int open_handle(pid_t process) { return static_cast<int>(syscall(SYS_pidfd_open, process, 0)); }
+
+bool has_ended(int handle) {
+    pollfd state = {.fd = handle, .events = POLLIN, .revents = 0};
+    return poll(&state, 1, 0) > 0 && (state.revents & POLLIN) != 0;
+}
+
+/// What a rank sends: with its handle when it begins, without when it ends as it should.
+struct Message {
+    JobName job = {};
+    std::int32_t local_rank = 0;
+    std::int32_t leaves = 0;
+};
+
+/// Room for what goes with a message.
+template <std::size_t Bytes>
+struct alignas(cmsghdr) Control {
+    std::array<char, Bytes> bytes = {};
+};
+
+void send_to_guard(int socket, Message message, std::optional<int> handle) {
+    iovec data = {.iov_base = &message, .iov_len = sizeof message};
+    msghdr header = {};
+    header.msg_iov = &data;
+    header.msg_iovlen = 1;
+    Control<CMSG_SPACE(sizeof(int))> control;
+    if (handle) {
+        header.msg_control = control.bytes.data();
+        header.msg_controllen = control.bytes.size();
+        cmsghdr* const part = CMSG_FIRSTHDR(&header);
+        part->cmsg_level = SOL_SOCKET;
+        part->cmsg_type = SCM_RIGHTS;
+        part->cmsg_len = CMSG_LEN(sizeof(int));
+        std::memcpy(CMSG_DATA(part), &*handle, sizeof(int));
+    }
+    sendmsg(socket, &header, MSG_NOSIGNAL);
+}
+
+// The guard is forked from a process that has threads already: until it ends it may allocate nothing. All it needs room
+// for is in these tables.
+
+struct LocalRank {
+    int handle = -1;    ///< -1: this rank is not known
+    bool told = false;  ///< it told of itself
+    bool left = false;  ///< and that it ends as it should
+};
+std::array<LocalRank, most_ranks> local_ranks_table;
+std::array<char, 1 << 18> file_room;
+std::array<char, 1 << 16> children_room;
+std::array<char, 1 << 12> folder_room;
+
+/// The content of a file of /proc as far as it fits; empty where it cannot be read.
+std::string_view read_proc(std::span<char> room, const char* format, int first, int second = 0) {
+    std::array<char, 64> path;
+    std::snprintf(path.data(), path.size(), format, first, second);
+    const int file = open(path.data(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) return {};
+    std::size_t size = 0;
+    while (size < room.size()) {
+        const ssize_t count = read(file, room.data() + size, room.size() - size);
+        if (count <= 0) break;
+        size += static_cast<std::size_t>(count);
+    }
+    close(file);
+    return {room.data(), size};
+}
+
 bool is_mpirun(pid_t process) {
-    const ProcFile file("/proc/%d/comm", process);
-    std::string_view name = file.text();
+    std::array<char, 64> room;
+    std::string_view name = read_proc(room, "/proc/%d/comm", process);
     if (name.empty()) return false;
     name.remove_suffix(1);  // the newline
     for (const std::string_view launcher : {"mpirun", "mpiexec", "orterun", "prterun"})
@@ -51,30 +156,137 @@ bool is_mpirun(pid_t process) {
     return false;
 }
 
-bool alive(pid_t process) {
-    const ProcFile file("/proc/%d/stat", process);
-    const std::string_view status = file.text();  // PID (NAME) STATE ...
+std::optional<pid_t> parent_of(pid_t process) {
+    std::array<char, 512> room;
+    std::string_view status = read_proc(room, "/proc/%d/stat", process);  // PID (NAME) STATE PARENT ...
     const std::size_t name_end = status.rfind(')');
-    if (name_end == std::string_view::npos || name_end + 2 >= status.size()) return false;
-    const char state = status[name_end + 2];
-    return state != 'Z' && state != 'X';
+    constexpr std::size_t to_parent = 4;
+    if (name_end == std::string_view::npos || name_end + to_parent > status.size()) return std::nullopt;
+    status.remove_prefix(name_end + to_parent);
+    return number_in(status.substr(0, status.find(' ')));
 }
 
-/// Whether `process` has a living child; also where the kernel does not list children.
-bool has_living_child(pid_t process) {
-    const ProcFile file("/proc/%d/task/%d/children", process);
-    if (file.size == 0) return access("/proc/thread-self/children", R_OK) != 0;
-    if (file.size == file.bytes.size()) return true;  // hundreds of them, not all seen: nothing has ended yet
-    pid_t child = 0;
-    for (const char letter : file.text()) {  // "12 34 56 "
-        if (letter >= '0' && letter <= '9') {
-            child = 10 * child + (letter - '0');
-        } else {
-            if (alive(child)) return true;
-            child = 0;
+std::string_view value_of(std::string_view environment, std::string_view name) {
+    while (!environment.empty()) {
+        const std::string_view entry = environment.substr(0, environment.find('\0'));
+        if (entry.size() > name.size() && entry.starts_with(name) && entry[name.size()] == '=')
+            return entry.substr(name.size() + 1);
+        environment.remove_prefix(std::min(entry.size() + 1, environment.size()));
+    }
+    return {};
+}
+
+/// Calls visit(pid) for the children of a process that /proc shows: of each of its threads (Open MPI's mpirun starts 32
+/// ranks and more from four of them). Some can be missing, so no conclusion may rest on one that is not there.
+template <class Visit>
+void visit_children(pid_t process, const Visit& visit) {
+    std::array<char, 64> path;
+    std::snprintf(path.data(), path.size(), "/proc/%d/task", process);
+    const int folder = open(path.data(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) return;
+    while (true) {
+        const ssize_t bytes = getdents64(folder, folder_room.data(), folder_room.size());
+        if (bytes <= 0) break;
+        for (ssize_t at = 0; at < bytes;) {
+            const auto* const entry = reinterpret_cast<const dirent64*>(folder_room.data() + at);
+            at += entry->d_reclen;
+            const std::optional<int> thread = number_in(entry->d_name);
+            if (!thread) continue;
+            std::string_view list =  // "12 34 56 "
+                read_proc(children_room, "/proc/%d/task/%d/children", process, *thread);
+            for (std::size_t end = 0; (end = list.find(' ')) != std::string_view::npos; list.remove_prefix(end + 1))
+                if (const std::optional<int> child = number_in(list.substr(0, end))) visit(*child);
         }
     }
-    return false;
+    close(folder);
+}
+
+struct Watched {
+    pid_t launcher;
+    int launcher_handle;
+    int socket;
+    JobName job;
+    std::span<LocalRank> ranks;
+};
+
+/// Takes what ranks have sent.
+void receive(const Watched& job) {
+    while (true) {
+        Message message;
+        iovec data = {.iov_base = &message, .iov_len = sizeof message};
+        Control<CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(ucred))> control;
+        msghdr header = {};
+        header.msg_iov = &data;
+        header.msg_iovlen = 1;
+        header.msg_control = control.bytes.data();
+        header.msg_controllen = control.bytes.size();
+        const ssize_t size = recvmsg(job.socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (size < 0) return;
+        int handle = -1;
+        bool ours = false;
+        for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
+            if (part->cmsg_level != SOL_SOCKET) continue;
+            if (part->cmsg_type == SCM_RIGHTS) std::memcpy(&handle, CMSG_DATA(part), sizeof handle);
+            if (part->cmsg_type == SCM_CREDENTIALS) {
+                ucred sender;
+                std::memcpy(&sender, CMSG_DATA(part), sizeof sender);
+                ours = sender.uid == getuid();
+            }
+        }
+        ours = ours && size == sizeof message && message.job == job.job && message.local_rank >= 0 &&
+               static_cast<std::size_t>(message.local_rank) < job.ranks.size();
+        if (!ours) {
+            if (handle >= 0) close(handle);
+            continue;
+        }
+        LocalRank& rank = job.ranks[static_cast<std::size_t>(message.local_rank)];
+        if (message.leaves) {
+            rank.left = true;
+        } else if (handle >= 0) {
+            if (rank.handle >= 0) close(rank.handle);
+            rank = {.handle = handle, .told = true, .left = false};
+        }
+    }
+}
+
+/// Takes the ranks that have not told of themselves, and may be killed before they do, from mpirun's children. The
+/// environment that mpirun gave a child says which rank it is. Between its start and its program a child still has
+/// mpirun's own, and is taken at a later look.
+void look_for_ranks(const Watched& job) {
+    visit_children(job.launcher, [&](pid_t child) {
+        const int handle = open_handle(child);
+        if (handle < 0) return;
+        const std::string_view environment = read_proc(file_room, "/proc/%d/environ", child);
+        const std::optional<int> number = number_in(value_of(environment, local_rank_name));
+        const bool known = to_job_name(value_of(environment, job_name)) == job.job && number &&
+                           static_cast<std::size_t>(*number) < job.ranks.size() &&
+                           job.ranks[static_cast<std::size_t>(*number)].handle < 0 &&
+                           parent_of(child) == job.launcher &&
+                           !has_ended(handle);  // so all this was read of the process that the handle holds
+        if (known)
+            job.ranks[static_cast<std::size_t>(*number)].handle = handle;
+        else
+            close(handle);
+    });
+}
+
+bool sees_living_child(const Watched& job) {
+    bool lives = false;
+    visit_children(job.launcher, [&](pid_t child) {
+        const int handle = open_handle(child);
+        if (handle < 0) return;
+        lives = lives || !has_ended(handle);
+        close(handle);
+    });
+    return lives;
+}
+
+/// Whether each rank is known and known to have ended, and one that told of itself did not end as it should.
+bool job_has_failed(const Watched& job) {
+    const auto ended = [](const LocalRank& rank) { return rank.handle >= 0 && has_ended(rank.handle); };
+    return std::any_of(job.ranks.begin(), job.ranks.end(),
+                       [](const LocalRank& rank) { return rank.told && !rank.left; }) &&
+           std::all_of(job.ranks.begin(), job.ranks.end(), ended);
 }
 
 void say_to_output_of(pid_t process) {
@@ -88,44 +300,64 @@ void say_to_output_of(pid_t process) {
     if (write(output, message.data(), message.size()) < 0) return;  // nobody reads it
 }
 
-/// The guard's life; `launcher_handle` refers to the launcher even when its number is another's by now.
-[[noreturn]] void guard(pid_t launcher, int launcher_handle) {
+/// The guard's life.
+[[noreturn]] void guard(const Watched& job, int patience) {
+    constexpr int second = 1000;  // ms
+    int pause = 10;               // ms
     int seconds_alone = 0;
     while (true) {
-        pollfd ended = {.fd = launcher_handle, .events = POLLIN, .revents = 0};
-        constexpr int second = 1000;  // ms
-        if (poll(&ended, 1, second) > 0) _exit(0);
-        seconds_alone = has_living_child(launcher) ? 0 : seconds_alone + 1;
-        if (seconds_alone < patience_seconds) continue;
-        say_to_output_of(launcher);
-        syscall(SYS_pidfd_send_signal, launcher_handle, SIGKILL, nullptr, 0);
+        receive(job);
+        const bool all_known =
+            std::all_of(job.ranks.begin(), job.ranks.end(), [](const LocalRank& rank) { return rank.handle >= 0; });
+        if (!all_known) look_for_ranks(job);
+        // Ranks start within moments of each other; what is unknown later may stay so (another program, of another
+        // user's rights), and is worth a look now and then.
+        pause = all_known ? second : std::min(2 * pause, second);
+        std::array<pollfd, 2> news = {pollfd{.fd = job.launcher_handle, .events = POLLIN, .revents = 0},
+                                      pollfd{.fd = job.socket, .events = POLLIN, .revents = 0}};
+        const bool quiet = poll(news.data(), news.size(), pause) == 0;
+        if (news[0].revents != 0) _exit(0);
+        if (!job_has_failed(job) || sees_living_child(job)) {
+            seconds_alone = 0;
+            continue;
+        }
+        // Seconds in which the guard itself ran: those of a machine or a job that was suspended do not count.
+        if (quiet && pause == second) ++seconds_alone;
+        if (seconds_alone < patience) continue;
+        say_to_output_of(job.launcher);
+        syscall(SYS_pidfd_send_signal, job.launcher_handle, SIGKILL, nullptr, 0);
         _exit(0);
     }
 }
 
-/// A name that one process on this machine can hold, in no file system; -1 when another holds it.
-int take_name(pid_t launcher) {
-    const int holder = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (holder < 0) return -1;
-    sockaddr_un address = {};
-    address.sun_family = AF_UNIX;
+struct Address {
+    sockaddr_un name = {};
+    socklen_t size = 0;
+    const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&name); }
+};
+
+/// The name of a launcher's guard, in no file system. Containers can share such names and yet number their processes
+/// each for itself, so that it tells whose number this is.
+Address address_of_guard(pid_t launcher) {
+    struct stat numbering = {};
+    stat("/proc/self/ns/pid", &numbering);
+    Address address;
+    address.name.sun_family = AF_UNIX;
     const int length =
-        std::snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "protalbert guard of %d", launcher);
-    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + static_cast<std::size_t>(length));
-    if (bind(holder, reinterpret_cast<const sockaddr*>(&address), size) == 0) return holder;
-    close(holder);
-    return -1;
+        std::snprintf(address.name.sun_path + 1, sizeof address.name.sun_path - 1, "protalbert guard of %d in %llu",
+                      launcher, static_cast<unsigned long long>(numbering.st_ino));
+    address.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + static_cast<std::size_t>(length));
+    return address;
 }
 
-}  // namespace
-
-void guard_launcher() {
-    const pid_t launcher = getppid();
-    if (!is_mpirun(launcher)) return;
-    const int launcher_handle = static_cast<int>(syscall(SYS_pidfd_open, launcher, 0));
-    if (launcher_handle < 0) return;  // Linux before 5.3
-    const int name = take_name(launcher);
-    if (name >= 0) {
+/// Where a launcher has no guard yet, starts one.
+void start_guard(const Address& address, const Place& place, pid_t launcher, int launcher_handle) {
+    const int name = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (name < 0) return;
+    const int on = 1;
+    setsockopt(name, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+    if (bind(name, address.get(), address.size) == 0) {
+        const int patience = number_in(own_environment("PROTALBERT_GUARD_PATIENCE")).value_or(patience_seconds);
         const pid_t child = fork();
         if (child == 0) {
             // Not this rank's child nor of its session, so that nobody waits for it or kills it with the rank; and
@@ -137,13 +369,63 @@ void guard_launcher() {
             sigprocmask(SIG_SETMASK, &none, nullptr);
             dup2(launcher_handle, 0);
             dup2(name, 1);
-            syscall(SYS_close_range, 2U, ~0U, 0U);
-            guard(launcher, 0);
+            if (syscall(SYS_close_range, 2U, ~0U, 0U) != 0) _exit(0);  // Linux before 5.9
+            guard({.launcher = launcher,
+                   .launcher_handle = 0,
+                   .socket = 1,
+                   .job = place.job,
+                   .ranks = std::span(local_ranks_table).first(static_cast<std::size_t>(place.local_ranks))},
+                  patience);
         }
         if (child > 0) waitpid(child, nullptr, 0);
-        close(name);
     }
-    close(launcher_handle);
+    close(name);
+}
+
+/// Whether /proc shows this process under its own number, not a container's or the machine's.
+bool proc_is_ours() {
+    std::array<char, 16> number;
+    const ssize_t size = readlink("/proc/self", number.data(), number.size());
+    return size > 0 && number_in({number.data(), static_cast<std::size_t>(size)}) == getpid();
+}
+
+/// This rank's way to the guard; -1 without one.
+int guard_socket = -1;
+Message own_message;
+
+}  // namespace
+
+void guard_launcher() {
+    const std::optional<Place> place = own_place();
+    const pid_t launcher = getppid();
+    if (!place || !proc_is_ours() || !is_mpirun(launcher)) return;
+    const int launcher_handle = open_handle(launcher);
+    const int own_handle = open_handle(getpid());
+    // Still the parent, so the handle holds it. Linux before 5.3 has no handles.
+    if (launcher_handle >= 0 && own_handle >= 0 && getppid() == launcher) {
+        const Address address = address_of_guard(launcher);
+        start_guard(address, *place, launcher, launcher_handle);
+        guard_socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        const timeval second = {.tv_sec = 1, .tv_usec = 0};
+        setsockopt(guard_socket, SOL_SOCKET, SO_SNDTIMEO, &second, sizeof second);
+        own_message = {.job = place->job, .local_rank = place->local_rank, .leaves = 0};
+        if (connect(guard_socket, address.get(), address.size) == 0) {
+            send_to_guard(guard_socket, own_message, own_handle);
+        } else if (guard_socket >= 0) {
+            close(guard_socket);
+            guard_socket = -1;
+        }
+    }
+    if (own_handle >= 0) close(own_handle);
+    if (launcher_handle >= 0) close(launcher_handle);
+}
+
+void leave_launcher() {
+    if (guard_socket < 0) return;
+    own_message.leaves = 1;
+    send_to_guard(guard_socket, own_message, std::nullopt);
+    close(guard_socket);
+    guard_socket = -1;
 }
 
 }  // namespace protalbert

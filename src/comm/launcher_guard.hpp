@@ -5,10 +5,18 @@
 
 namespace protalbert {
 
-/// Leaves one small process beside the ranks that mpirun starts on its own machine. Once none of mpirun's children has
-/// lived for some seconds while mpirun itself still does, it says so in mpirun's output and kills it. It ends with
-/// mpirun, and is not there when another launcher (srun, a daemon on another node) started this rank. Call it before
-/// MPI starts; the ranks settle among themselves which of them does it. Never fails: without it all else works.
+/// Makes this process known to the guard of its mpirun, a small process beside the ranks, of which one becomes it where
+/// there is none. The guard kills mpirun, and says so in its output, when the job has failed and mpirun stays ten
+/// seconds longer: when each of the ranks that mpirun announced is known to the guard and known to have ended, at least
+/// one of them without leave_launcher(). What the guard does not know counts as alive.
+///
+/// Nothing is done, and mpirun has no guard, in a job of several machines, under another launcher (srun, MPICH's
+/// mpirun), below a wrapper (gdb, perf), with more than 1024 ranks, and on Linux before 5.9. Call it before MPI starts.
+/// Takes a second at most. Never fails: without it all else works.
 void guard_launcher();
+
+/// This rank ends as it should: whatever mpirun still has to do is none of the guard's business. Call it after MPI's
+/// end. Never fails.
+void leave_launcher();
 
 }  // namespace protalbert

@@ -217,6 +217,7 @@ int run_program(int argc, char** argv, const std::function<int(const Communicato
         MPI_Abort(MPI_COMM_WORLD, exit_failure);
     }
     MPI_Finalize();
+    leave_launcher();
     return exit_code;
 }
 

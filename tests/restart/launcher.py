@@ -1,16 +1,11 @@
-"""The end of mpirun, and an mpirun that does not end: no rank is left behind, and no mpirun without ranks."""
+"""The end of mpirun, and an mpirun that does not end: no rank is left behind, and no mpirun without ranks. Healthy jobs:
+healthy_jobs.py."""
 
-import pathlib
 import signal
 import time
 
-from runs import SECONDS_TO_END, Job, alive, wait_until
+from runs import SECONDS_TO_END, Job, alive, guards, wait_until
 from pretrain import check, clean, command, finish, prepare, write_deck, write_proteins
-
-
-def guards(launcher):
-    """How many guards of this mpirun live: each holds a socket named after it (src/comm/launcher_guard.cpp)."""
-    return pathlib.Path("/proc/net/unix").read_text().count(f"@protalbert guard of {launcher}\n")
 
 
 def job_under_way():

@@ -28,6 +28,17 @@ def without_times(lines):
     return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
 
 
+def children(process):
+    """Of all its threads: Open MPI's mpirun starts 32 ranks and more from several."""
+    found = []
+    for file in pathlib.Path("/proc").glob(f"{process}/task/*/children"):
+        try:
+            found += map(int, file.read_text().split())
+        except OSError:  # the thread has ended
+            pass
+    return sorted(found)
+
+
 class Job:
     """A program with its ranks in a session of its own; its output goes to a file."""
 
@@ -42,11 +53,7 @@ class Job:
         """Process ids of the ranks; empty before they are started."""
         if not self.launched:
             return [self.process.pid]
-        try:
-            children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        except OSError:
-            return []
-        return [int(child) for child in children.split()]
+        return children(self.process.pid)
 
     def text(self):
         return self.log.read_text(errors="replace")
@@ -92,6 +99,11 @@ def alive(process):
         return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def guards(launcher):
+    """How many guards of this mpirun live: each holds a socket named after it (src/comm/launcher_guard.cpp)."""
+    return pathlib.Path("/proc/net/unix").read_text().count(f"@protalbert guard of {launcher} in ")
 
 
 def wait_until(condition, job, seconds=60):
