@@ -15,8 +15,8 @@
 #include "base/signals.hpp"
 #include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
+#include "comm/run_lock.hpp"
 #include "train/report.hpp"
-#include "train/run_lock.hpp"
 #include "train/train_memory.hpp"
 #include "train/trainer.hpp"
 
@@ -115,8 +115,10 @@ int run(int argc, char** argv, const Communicator& communicator) {
     report_setup(state, settings, corpus, validation.get(), threads_for_rank(communicator), communicator);
 
     // 4. Where to start.
+    const std::string folder = settings.directory.string();
+    const RunPlace place{settings.directory / ".lock", "in " + folder, "choose another checkpoint.directory"};
     RunLock lock;
-    lock.take(settings.directory, communicator);
+    lock.take(place, true, communicator);
     options.start.deck = deck.canonical();
     const Start start = restore_state(state, options.start, settings, corpus, communicator);
     if (state.step >= static_cast<std::uint64_t>(settings.schedule.steps)) {
@@ -128,7 +130,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
     if (!options.timeline.file.empty())
         on_root(communicator, [&] { require_writable_place(options.timeline.file, "timeline"); });
     prepare_directory(state, settings, communicator);
-    lock.take(settings.directory, communicator);  // where it has just been made
+    lock.take(place, true, communicator);  // where the folder has just been made
     report_start(start, state, settings);
 
     // 5. Training.

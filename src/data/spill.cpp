@@ -34,6 +34,12 @@ struct Header {
 
 std::string spill_prefix(const fs::path& output) { return output.filename().string() + ".spill-"; }
 
+InputError another_at_work(const fs::path& output) {
+    return InputError(
+        fmt::format("another protalbert_prepare is writing {} at this moment; wait for it, or choose another output",
+                    output.string()));
+}
+
 template <class T>
 T load(const std::byte* from) {
     T value;
@@ -109,26 +115,28 @@ fs::path spill_path(const fs::path& output, int rank) {
 }
 
 int remove_stale_spills(const fs::path& output) {
-    // Rank 0 of a run that is alive holds a lock on its spill file. Where locks do not work, none is seen.
-    if (const int lock = open(spill_path(output, 0).c_str(), O_RDONLY | O_CLOEXEC); lock >= 0) {
-        const bool busy = flock(lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-        close(lock);
-        if (busy)
-            throw InputError(
-                fmt::format("another protalbert_prepare is writing {} at this moment; wait for it, or choose "
-                            "another output",
-                            output.string()));
-    }
     const std::string prefix = spill_prefix(output);
     std::error_code error;
-    std::vector<fs::path> stale;
+    std::vector<fs::path> found;
     for (const auto& entry : fs::directory_iterator(output.has_parent_path() ? output.parent_path() : ".", error)) {
         const std::string name = entry.path().filename().string();
         if (name.starts_with(prefix) && name.find_first_not_of("0123456789", prefix.size()) == std::string::npos)
-            stale.push_back(entry.path());
+            found.push_back(entry.path());
     }
-    for (const fs::path& file : stale) fs::remove(file, error);
-    return static_cast<int>(stale.size());
+    // Each rank that is alive holds a lock on its file. All are looked at before one is removed.
+    for (const fs::path& file : found) {
+        const int descriptor = open(file.c_str(), O_WRONLY | O_CLOEXEC);  // NFS locks no file that is open for reading
+        const int failure = descriptor < 0 || flock(descriptor, LOCK_EX | LOCK_NB) != 0 ? errno : 0;
+        if (descriptor >= 0) close(descriptor);
+        if (failure == EWOULDBLOCK) throw another_at_work(output);
+        if (failure != 0 && failure != ENOENT)
+            throw InputError(
+                fmt::format("{} is the temporary file of another protalbert_prepare, and whether that is still at work "
+                            "cannot be told ({}); remove the file when none is, or choose another output",
+                            file.string(), std::strerror(failure)));
+    }
+    for (const fs::path& file : found) fs::remove(file, error);
+    return static_cast<int>(found.size());
 }
 
 SpillWriter::SpillWriter(const fs::path& output, int rank, std::uint64_t buckets, std::size_t chunk_bytes)
@@ -139,11 +147,20 @@ SpillWriter::SpillWriter(const fs::path& output, int rank, std::uint64_t buckets
       buffers_(buckets),
       totals_(buckets) {
     PROTALBERT_CHECK(std::has_single_bit(buckets), "buckets are the keys' highest bits");
-    descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor_ < 0)
         throw Error(fmt::format("cannot make the temporary file {}: {}{}", path_.string(), std::strerror(errno),
                                 space_hint(path_)));
-    flock(descriptor_, LOCK_EX | LOCK_NB);
+    // It is emptied once it is this rank's: another run may have begun at the same moment.
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        close(descriptor_);
+        throw another_at_work(output);
+    }
+    if (ftruncate(descriptor_, 0) != 0) {
+        const int failure = errno;
+        close(descriptor_);
+        throw Error(fmt::format("cannot empty the temporary file {}: {}", path_.string(), std::strerror(failure)));
+    }
 }
 
 SpillWriter::~SpillWriter() {

@@ -48,8 +48,8 @@ struct SpillChunk {
 /// The spill file of a rank beside `output`.
 std::filesystem::path spill_path(const std::filesystem::path& output, int rank);
 
-/// Removes spill files that an interrupted run left beside `output` and returns their number. Throws InputError when
-/// the run that wrote them is still at work.
+/// Removes spill files that an interrupted run left beside `output` and returns their number. Throws InputError, and
+/// removes none, when the run that wrote them is still at work and where the file system cannot tell.
 int remove_stale_spills(const std::filesystem::path& output);
 
 /// Writes one rank's spill file and removes it at its end.

@@ -13,6 +13,7 @@
 #include "base/signals.hpp"
 #include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
+#include "comm/run_lock.hpp"
 #include "embed/embedder.hpp"
 #include "embed/plan.hpp"
 #include "embed/rank_news.hpp"
@@ -181,12 +182,19 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
 
     // 5. The output: new, continued, or done already.
     const JobIdentity identity{input.hash, checkpoint_hash, options_text(options, batch_tokens)};
+    const std::string part = part_path(options.output);
+    const RunPlace place{part, "at " + part, "choose another --output"};
+    RunLock lock;
+    lock.take(place, false, communicator);
     const OutputState state = find_output(options.output, identity, options.overwrite, communicator);
     if (state == OutputState::finished) {
         log_information(fmt::format("{} holds these embeddings already: nothing to do", options.output));
         return exit_done;
     }
-    if (state == OutputState::fresh) require_room(options.output, bytes, options.vectors, sizes, communicator);
+    if (state == OutputState::fresh) {
+        require_room(options.output, bytes, options.vectors, sizes, communicator);
+        lock.take(place, true, communicator);
+    }
     const OutputDescription description{checkpoint, header.step, header.config,
                                         options.precision == Precision::float32 ? "float32" : "bfloat16"};
     const OutputFile output = state == OutputState::fresh

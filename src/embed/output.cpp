@@ -46,8 +46,6 @@ std::uint64_t positions_hash(const std::vector<std::uint64_t>& positions) {
     return XXH3_64bits(positions.data(), positions.size() * sizeof(std::uint64_t));
 }
 
-std::string part_path(const std::string& path) { return path + ".part"; }
-
 /// What two files' attributes disagree in, as a sentence; empty for the same job.
 std::string difference(const Hdf5File& file, const JobIdentity& identity) {
     std::vector<std::string> parts;
@@ -257,6 +255,8 @@ std::vector<std::string> dataset_names(const std::vector<std::string>& ids) {
     }
     return names;
 }
+
+std::string part_path(const std::string& path) { return path + ".part"; }
 
 OutputState find_output(const std::string& path, const JobIdentity& identity, bool overwrite,
                         const Communicator& communicator) {

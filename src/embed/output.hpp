@@ -55,6 +55,9 @@ struct OutputDescription {
     std::string precision;
 };
 
+/// Where the embeddings `path` are while they are unfinished.
+std::string part_path(const std::string& path);
+
 /// An unfinished file and where its parts are, in bytes from its start.
 struct OutputFile {
     std::string part_path;

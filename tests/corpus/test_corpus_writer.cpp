@@ -226,14 +226,40 @@ TEST_F(CorpusWriter, RemovesWhatAnInterruptedRunLeft) {
 
 TEST_F(CorpusWriter, KeepsOffAnotherRun) {
     settings_.inputs = {write("good.in", fasta(100))};
+    for (const char* name : {"corpus.h5.spill-0", "corpus.h5.spill-3"}) {
+        write("corpus.h5.spill-1", "left, or of a rank that has just ended");
+        write(name, "being written");
+        const int other = open((folder_ / name).c_str(), O_RDONLY);
+        if (world_.root()) {
+            ASSERT_EQ(flock(other, LOCK_EX | LOCK_NB), 0);
+        }
+        world_.barrier();
+        EXPECT_NE(failure<InputError>().find("another protalbert_prepare"), std::string::npos);
+        EXPECT_EQ(outputs(), (std::set<std::string>{name, "corpus.h5.spill-1"}));
+        world_.barrier();
+        close(other);
+        if (world_.root()) fs::remove(folder_ / name);
+        world_.barrier();
+    }
+}
+
+TEST_F(CorpusWriter, RemovesNothingWhereLocksCannotTell) {
+    settings_.inputs = {write("good.in", fasta(100))};
+    if (world_.root()) fs::create_directory(folder_ / "corpus.h5.spill-3");  // which no run can lock
+    write("corpus.h5.spill-0", "left");
+    EXPECT_NE(failure<InputError>().find("cannot be told"), std::string::npos);
+    EXPECT_EQ(outputs(), (std::set<std::string>{"corpus.h5.spill-0", "corpus.h5.spill-3"}));
+}
+
+TEST_F(CorpusWriter, TakesNoFileFromARunThatBeganAtTheSameMoment) {
     write("corpus.h5.spill-0", "being written");
     const int other = open((folder_ / "corpus.h5.spill-0").c_str(), O_RDONLY);
     if (world_.root()) {
         ASSERT_EQ(flock(other, LOCK_EX | LOCK_NB), 0);
     }
     world_.barrier();
-    EXPECT_NE(failure<InputError>().find("another protalbert_prepare"), std::string::npos);
-    EXPECT_TRUE(fs::exists(folder_ / "corpus.h5.spill-0"));
+    EXPECT_THROW(SpillWriter(settings_.output, 0, 1, 1024), InputError);
+    EXPECT_GT(fs::file_size(folder_ / "corpus.h5.spill-0"), 0U);
     world_.barrier();
     close(other);
 }

@@ -1,5 +1,6 @@
 """protalbert_embed from outside: programs.py BUILD_FOLDER, in a folder of its own."""
 
+import fcntl
 import gzip
 import os
 import random
@@ -247,6 +248,29 @@ class Embed(unittest.TestCase):
         self.embed(2, "text.h5", code=2)
         with open("text.h5") as file:
             self.assertEqual(file.read(), "precious\n")
+
+    def test_output_of_a_run_at_work_is_left_alone(self):
+        with open("busy.h5.part", "wb") as file:  # as of another run, which holds it
+            fcntl.flock(file, fcntl.LOCK_EX)
+            text = self.embed(2, "busy.h5", code=2)
+            self.assertIn("another run is at work at busy.h5.part", text)
+            self.assertEqual(text.count("error:"), 1)
+            self.assertEqual(os.path.getsize("busy.h5.part"), 0)
+        self.embed(2, "busy.h5")
+        self.assertFalse(os.path.exists("busy.h5.part"))
+
+    def test_run_holds_its_output(self):
+        self.write_bulk("held.h5")
+        for launcher in [], [*MPIRUN, "2"]:
+            os.remove("held.h5")
+            process = subprocess.Popen([*launcher, EMBED, "--checkpoint", "small.h5", "bulk.fasta", "--output", "held.h5",
+                                        "--batch-tokens", "600"], stdout=subprocess.DEVNULL)
+            deadline = time.time() + TIMEOUT
+            while time.time() < deadline and process.poll() is None and self.batches_done("held.h5.part") < 1:
+                time.sleep(0.02)
+            with open("held.h5.part", "rb") as file, self.assertRaises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.assertEqual(process.wait(), 0)
 
     def interrupt(self, ranks, output, number, *options):
         """Starts a long job and sends it a signal once some batches are in the file; the exit code."""

@@ -10,8 +10,8 @@ import signal
 import subprocess
 import time
 
-from runs import SECONDS_TO_END, Job, alive, children, guards, wait_until
-from pretrain import build, check, clean, command, finish, mpirun, pretrain, write_deck, write_proteins
+from runs import SECONDS_TO_END, Job, alive, guards, wait_until
+from pretrain import build, check, children, clean, command, finish, mpirun, pretrain, write_deck, write_proteins
 
 MANY = 40  # Open MPI's mpirun starts 32 local ranks and more from several threads
 PATIENCE = 1  # seconds, in place of the guard's ten
@@ -28,6 +28,13 @@ def started(job, ranks):
     return wait_until(lambda: len(job.ranks()) == ranks and guards(job.process.pid) == 1, job)
 
 
+def wait_for_other(job):
+    """Until rank 0, whose other rank is no program of MPI and which therefore waits for it, has told the guard of
+    itself."""
+    started(job, 2)
+    time.sleep(0.5)
+
+
 def ends_well(job, message):
     code = job.wait(60)
     check(code == 0, f"{message} ends well")
@@ -36,15 +43,15 @@ def ends_well(job, message):
         job.kill_all()
 
 
-def hold(processes, seconds):
+def hold(job, processes, seconds):
     for process in processes:
-        os.kill(process, signal.SIGSTOP)
+        job.send(process, signal.SIGSTOP)
     time.sleep(seconds)
     for process in processes:
-        os.kill(process, signal.SIGCONT)
+        job.send(process, signal.SIGCONT)
 
 
-def trace(processes, seconds):
+def trace(job, processes, seconds):
     """Holds processes as a debugger does. Whether that is allowed."""
     attach, detach = 16, 17
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
@@ -96,16 +103,16 @@ for name, arguments, seconds, environment in programs:
     there = started(job, MANY)
     check(there, f"{MANY} ranks of protalbert_{name} are started, and one guard")
     if there:
-        hold(job.ranks()[-1:], seconds)
+        hold(job, job.ranks()[-1:], seconds)
     ends_well(job, f"protalbert_{name} on {MANY} ranks, one stopped for {seconds} s,")
 
 # All ranks look dead for a while.
-write_deck("deck.toml", data_validation=None, train_steps=200, train_global_batch=64)
+write_deck("deck.toml", data_validation=None, train_steps=600, train_global_batch=64)
 for what, hold_up in (("stopped", hold), ("traced", trace)):
     subprocess.run(["rm", "-rf", "run"], check=True)
     job = Job(command(2, "deck.toml"), "log.txt", **QUICK)
-    started(job, 2)
-    if hold_up(job.ranks(), LONGER) is False:
+    wait_until(lambda: "step " in job.text(), job)
+    if hold_up(job, job.ranks(), LONGER) is False:
         print("not tested: tracing is not allowed here")
     ends_well(job, f"a job whose ranks are all {what} for {LONGER} s")
 
@@ -118,7 +125,7 @@ ends_well(job, f"a job with a rank that begins {LONGER} s late and is a shell")
 # One rank is another program, and mpirun is told to go on with it when ours is lost.
 job = Job([mpirun[0], "--enable-recovery", "-n", "1", *prepare.split(), ":", "-n", "1", "sleep", str(2 * LONGER)],
           "log.txt", **QUICK)
-started(job, 2)
+wait_for_other(job)
 lost = [rank for rank in job.ranks() if b"protalbert" in pathlib.Path(f"/proc/{rank}/cmdline").read_bytes()]
 check(len(lost) == 1 and job.send(lost[0], signal.SIGKILL), "one of two ranks is lost")
 job.wait(SECONDS_TO_END)
@@ -145,7 +152,7 @@ check(process.wait() == 0 and "sequences" in text, "and ends well when somebody 
 
 # The guard does not know every rank, because one hides whose it is: nothing is ended.
 job = Job([*launched(1, *prepare.split()), ":", "-n", "1", "env", "-i", "sleep", "60"], "log.txt", **QUICK)
-started(job, 2)
+wait_for_other(job)
 hang(job)
 time.sleep(LONGER)
 check(job.running(), "an mpirun of which not every rank is known stays")

@@ -9,6 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "train"))
+from pretrain import children
 
 # Of a line of metrics, what a restart may change.
 TIMES = {"seconds", "tokens_per_second", "model_flops_per_second", "skipped_steps"}
@@ -26,17 +27,6 @@ def arrays(checkpoint):
 
 def without_times(lines):
     return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
-
-
-def children(process):
-    """Of all its threads: Open MPI's mpirun starts 32 ranks and more from several."""
-    found = []
-    for file in pathlib.Path("/proc").glob(f"{process}/task/*/children"):
-        try:
-            found += map(int, file.read_text().split())
-        except OSError:  # the thread has ended
-            pass
-    return sorted(found)
 
 
 class Job:

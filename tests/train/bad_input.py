@@ -102,7 +102,7 @@ with concurrent.futures.ThreadPoolExecutor(4) as pool:  # the ranks of a failed 
             print(details)
 
 # The folder of another run, which holds it as a program does.
-holder = os.open("run", os.O_RDONLY)
+holder = os.open("run/.lock", os.O_RDWR)
 fcntl.flock(holder, fcntl.LOCK_EX)
 good, line, details = run_case(("a folder in which a run is at work", "another run is at work in run",
                                 ("deck.toml", "--set", "train.steps=3"), 2))

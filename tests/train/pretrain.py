@@ -76,6 +76,17 @@ def run(ranks, *arguments, seconds=240):
     return done.returncode, done.stdout
 
 
+def children(process):
+    """Of all its threads: Open MPI's mpirun starts 32 ranks and more from several."""
+    found = []
+    for file in pathlib.Path("/proc").glob(f"{process}/task/*/children"):
+        try:
+            found += map(int, file.read_text().split())
+        except OSError:  # the thread has ended
+            pass
+    return sorted(found)
+
+
 def metrics(folder="run"):
     with open(pathlib.Path(folder) / "metrics.jsonl") as lines:
         return [json.loads(line) for line in lines]

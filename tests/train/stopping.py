@@ -5,14 +5,9 @@ import signal
 import subprocess
 import time
 
-from pretrain import check, clean, command, finish, metrics, prepare, run, write_deck, write_proteins
+from pretrain import check, children, clean, command, finish, metrics, prepare, run, write_deck, write_proteins
 
 STEPS = 60
-
-
-def children(process):
-    text = pathlib.Path(f"/proc/{process}/task/{process}/children").read_text()
-    return [int(child) for child in text.split()]
 
 
 def start_and_signal(ranks, number, to_one_rank):
