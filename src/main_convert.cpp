@@ -14,6 +14,7 @@
 #include "base/log.hpp"
 #include "base/progress.hpp"
 #include "comm/program.hpp"
+#include "comm/run_lock.hpp"
 #include "model/hugging_face_export.hpp"
 #include "model/weight_source.hpp"
 
@@ -60,11 +61,15 @@ fs::path output_path(const Options& options) {
     return path.has_filename() ? path : path.parent_path();
 }
 
+/// In a folder in the making: held by the process that writes it.
+constexpr const char* lock_name = ".lock";
+
 /// Whether a folder holds nothing but what this program writes into one, so that it can be replaced as a whole.
 bool is_own_folder(const fs::path& folder) {
     const std::vector<std::string>& names = exported_files();
     return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(), [&](const fs::directory_entry& entry) {
-        return std::find(names.begin(), names.end(), entry.path().filename().string()) != names.end();
+        const std::string name = entry.path().filename().string();
+        return name == lock_name || std::find(names.begin(), names.end(), name) != names.end();
     });
 }
 
@@ -139,12 +144,17 @@ void to_hugging_face(const WeightSource& source, const fs::path& output, const O
         throw InputError(fmt::format("{} is in the way and not from an earlier protalbert_convert; move it away",
                                      temporary.string()));
     require_space(output.parent_path(), exported_bytes(config), output.string());
+    const RunPlace place{temporary / lock_name, "at " + temporary.string(), "name another output"};
+    RunLock interrupted, ours;
+    interrupted.take(place, false, alone);
     fs::remove_all(temporary);
     fs::create_directory(temporary);
+    ours.take(place, true, alone);
     write_hugging_face(
         temporary, config, vocabulary,
         [&](const Parameter& parameter, float* values) { read_weights(source, parameter, values, alone); },
         sentencepiece);
+    fs::remove(place.file);
     if (!fs::exists(output)) return rename_durably(temporary, output);
     // A folder that is not empty cannot be replaced by one rename; the old one is whole until the new one is.
     const fs::path old = output.string() + ".old";

@@ -1,8 +1,13 @@
 #include "bench/scratch_folder.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "base/error.hpp"
 #include "base/file_system.hpp"
 #include "comm/program.hpp"
 
@@ -11,13 +16,16 @@ namespace protalbert {
 namespace fs = std::filesystem;
 
 ScratchFolder::ScratchFolder(const fs::path& parent, std::uint64_t bytes, const Communicator& communicator)
-    : path_(communicator.broadcast((parent / fmt::format("protalbert_bench_{}", getpid())).string(), 0)),
-      owner_(communicator.root()) {
+    : owner_(communicator.root()) {
+    std::string place = (parent / "protalbert_bench_XXXXXX").string();
     on_root(communicator, [&] {
-        require_writable_place(path_, "the benchmark's folder");
+        require_writable_place(place, "the benchmark's folder");
         require_space(parent, bytes, "the benchmark's files");
-        fs::create_directory(path_);
+        // A name that nobody has: process ids repeat on another machine.
+        if (mkdtemp(place.data()) == nullptr)
+            throw Error(fmt::format("cannot make the benchmark's folder {}: {}", place, std::strerror(errno)));
     });
+    path_ = communicator.broadcast(place, 0);
 }
 
 ScratchFolder::~ScratchFolder() {

@@ -11,8 +11,8 @@ namespace protalbert {
 /// A new folder inside another, removed with all that it holds when the benchmark ends, also by an error.
 class ScratchFolder {
   public:
-    /// Makes PARENT/protalbert_bench_PROCESS. Throws InputError where nobody may write, or without `bytes` of space.
-    /// Collective.
+    /// Makes PARENT/protalbert_bench_ and six letters. Throws InputError where nobody may write, and Error without
+    /// `bytes` of space. Collective.
     ScratchFolder(const std::filesystem::path& parent, std::uint64_t bytes, const Communicator& communicator);
     ~ScratchFolder();
     ScratchFolder(const ScratchFolder&) = delete;

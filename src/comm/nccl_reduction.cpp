@@ -21,6 +21,7 @@ std::unique_ptr<ReductionMethod> make_nccl_reduction(const Communicator&, Backen
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <limits>
 #include <mutex>
 #include <thread>
 
@@ -32,13 +33,13 @@ namespace protalbert {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 /// How often the watchdog looks.
 constexpr std::chrono::seconds look_every{1};
 /// From the end of a step's enqueueing to its sums: the rest of the backward pass and the sums themselves. Ten minutes
-/// are several times the longest step that performance allows (two minutes, on one GPU).
+/// are several times the longest step that performance allows (two minutes, on one GPU). Counted in looks: while a job
+/// is suspended nobody looks, and its sums are not late.
 constexpr std::chrono::minutes patience{10};
+constexpr int looks_of_patience = patience / look_every;
 
 void check_nccl(ncclResult_t result, const char* call) {
     if (result != ncclSuccess) throw Error(fmt::format("{} failed: {}", call, ncclGetErrorString(result)));
@@ -66,7 +67,7 @@ class Watchdog {
 
     /// The sums whose end is recorded next must come within the patience. Before the record: an event that is not ready
     /// after the last sums' deadline ends the job.
-    void expect() { deadline_ = (Clock::now() + patience).time_since_epoch().count(); }
+    void expect() { looks_left_ = looks_of_patience; }
 
   private:
     void run() {
@@ -80,7 +81,7 @@ class Watchdog {
                                              "NCCL_DEBUG=INFO tells more",
                                              ncclGetErrorString(asked != ncclSuccess ? asked : state)));
             }
-            if (Clock::now().time_since_epoch().count() > deadline_ && cudaEventQuery(summed_) == cudaErrorNotReady) {
+            if (--looks_left_ < 0 && cudaEventQuery(summed_) == cudaErrorNotReady) {
                 abort_job(rank_,
                           fmt::format("the sums of gradients over GPUs have not come for {} minutes; a rank or a "
                                       "network is stuck, NCCL_DEBUG=INFO tells more",
@@ -93,7 +94,7 @@ class Watchdog {
     cudaEvent_t summed_;
     int rank_;
     int device_ = 0;
-    std::atomic<Clock::rep> deadline_ = Clock::time_point::max().time_since_epoch().count();
+    std::atomic<int> looks_left_ = std::numeric_limits<int>::max();  // no sums are expected yet
     std::mutex mutex_;
     std::condition_variable changed_;
     bool ending_ = false;

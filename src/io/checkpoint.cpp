@@ -357,7 +357,11 @@ std::string checkpoint_name(std::uint64_t step) { return fmt::format("step_{:08}
 std::vector<fs::path> list_checkpoints(const fs::path& folder) {
     std::vector<std::pair<std::uint64_t, fs::path>> found;
     std::error_code error;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder, error))
+    fs::directory_iterator entries(folder, error);
+    // A folder that only cannot be read has checkpoints as far as anybody knows: a run must not start anew beside them.
+    if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory)
+        throw Error(fmt::format("cannot look for checkpoints in {}: {}", folder.string(), error.message()));
+    for (const fs::directory_entry& entry : entries)
         if (const auto step = step_of(entry.path()); step && !entry.is_directory(error))
             found.emplace_back(*step, entry.path());
     std::sort(found.rbegin(), found.rend());

@@ -61,8 +61,9 @@ fs::path resolve_together(const std::string& path, const Communicator& communica
 
 std::vector<fs::path> list_together(const fs::path& folder, const Communicator& communicator) {
     std::string lines;
-    if (communicator.root())
+    on_root(communicator, [&] {
         for (const fs::path& file : list_checkpoints(folder)) lines += file.string() + '\n';
+    });
     std::istringstream input(communicator.broadcast(lines, 0));
     std::vector<fs::path> files;
     for (std::string line; std::getline(input, line);) files.emplace_back(line);

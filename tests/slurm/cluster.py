@@ -85,6 +85,8 @@ def clear_aborted():
     for state in pathlib.Path(tempfile.gettempdir()).glob(PREFIX + "*"):
         try:
             lock = open(state / "lock")
+            if time.time() - os.fstat(lock.fileno()).st_mtime < 60:  # its owner may be about to take it
+                continue
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # a running test's, or one that is just being made
             continue
