@@ -49,7 +49,7 @@ std::string_view own_environment(const char* name) {
 /// What mpirun tells its ranks, and what they tell the guard.
 constexpr const char* job_name = "PMIX_NAMESPACE";
 constexpr const char* local_rank_name = "OMPI_COMM_WORLD_LOCAL_RANK";
-using JobName = std::array<char, 64>;
+using JobName = std::array<char, 256>;  // PMIx allows 255 characters
 
 /// All zero where the name is too long to be told from another.
 JobName to_job_name(std::string_view text) {
@@ -151,7 +151,8 @@ bool is_mpirun(pid_t process) {
     std::string_view name = read_proc(room, "/proc/%d/comm", process);
     if (name.empty()) return false;
     name.remove_suffix(1);  // the newline
-    for (const std::string_view launcher : {"mpirun", "mpiexec", "orterun", "prterun"})
+    for (const std::string_view launcher :
+         {"mpirun", "mpiexec", "orterun", "prterun", "mpirun.openmpi", "mpiexec.openmpi"})
         if (name == launcher) return true;
     return false;
 }
@@ -185,9 +186,9 @@ void visit_children(pid_t process, const Visit& visit) {
     const int folder = open(path.data(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return;
     while (true) {
-        const ssize_t bytes = getdents64(folder, folder_room.data(), folder_room.size());
+        const long bytes = syscall(SYS_getdents64, folder, folder_room.data(), folder_room.size());
         if (bytes <= 0) break;
-        for (ssize_t at = 0; at < bytes;) {
+        for (long at = 0; at < bytes;) {
             const auto* const entry = reinterpret_cast<const dirent64*>(folder_room.data() + at);
             at += entry->d_reclen;
             const std::optional<int> thread = number_in(entry->d_name);
@@ -310,8 +311,8 @@ void say_to_output_of(pid_t process) {
         const bool all_known =
             std::all_of(job.ranks.begin(), job.ranks.end(), [](const LocalRank& rank) { return rank.handle >= 0; });
         if (!all_known) look_for_ranks(job);
-        // Ranks start within moments of each other; what is unknown later may stay so (another program, of another
-        // user's rights), and is worth a look now and then.
+        // Ranks start within moments of each other; one that is unknown later may stay so, as a program that cleared
+        // its environment, and is worth a look now and then.
         pause = all_known ? second : std::min(2 * pause, second);
         std::array<pollfd, 2> news = {pollfd{.fd = job.launcher_handle, .events = POLLIN, .revents = 0},
                                       pollfd{.fd = job.socket, .events = POLLIN, .revents = 0}};
