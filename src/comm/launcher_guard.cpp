@@ -305,6 +305,7 @@ void say_to_output_of(pid_t process) {
 [[noreturn]] void guard(const Watched& job, int patience) {
     constexpr int second = 1000;  // ms
     int pause = 10;               // ms
+    bool failed = false;
     int seconds_alone = 0;
     while (true) {
         receive(job);
@@ -318,12 +319,14 @@ void say_to_output_of(pid_t process) {
                                       pollfd{.fd = job.socket, .events = POLLIN, .revents = 0}};
         const bool quiet = poll(news.data(), news.size(), pause) == 0;
         if (news[0].revents != 0) _exit(0);
-        if (!job_has_failed(job) || sees_living_child(job)) {
+        // Seconds that began after the job's end, and in which the guard itself ran: those of a machine or a job that
+        // was suspended do not count.
+        if (failed && quiet && pause == second) ++seconds_alone;
+        failed = job_has_failed(job) && !sees_living_child(job);
+        if (!failed) {
             seconds_alone = 0;
             continue;
         }
-        // Seconds in which the guard itself ran: those of a machine or a job that was suspended do not count.
-        if (quiet && pause == second) ++seconds_alone;
         if (seconds_alone < patience) continue;
         say_to_output_of(job.launcher);
         syscall(SYS_pidfd_send_signal, job.launcher_handle, SIGKILL, nullptr, 0);
