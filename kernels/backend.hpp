@@ -7,7 +7,7 @@
 // All tensors are row-major and contiguous. Pointers are the device's (from allocate) unless named host.
 // Outputs come first, the stream last. Forward operations overwrite (=); gradients of parameters accumulate (+=)
 // unless `accumulate` says otherwise. Calls on one stream run in order and may return before they are done.
-// Parameters, their gradients, statistics and losses are float32; activations are in the backend's precision.
+// Parameters, their gradients, statistics and losses are float32; activations are of Backend::element_bytes.
 
 #include <algorithm>
 #include <cstddef>
@@ -19,7 +19,8 @@
 
 namespace protalbert {
 
-/// Element type of activations and of the weights that products read.
+/// What products multiply; their sums are float32. A GPU keeps activations and the weights that products read in this
+/// type, a CPU keeps both in float32 and rounds them on their way into a product.
 enum class Precision { float32, bfloat16 };
 
 /// erf: 0.5 x (1 + erf(x / sqrt 2)).  tanh: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
@@ -51,7 +52,7 @@ struct MemorySize {
     std::size_t free, total;
 };
 
-/// An array of activations in the backend's precision. Untyped on purpose: only a backend looks inside.
+/// An array of activations. Untyped on purpose: only a backend looks inside.
 struct Activations {
     std::byte* data = nullptr;
     std::int64_t element_bytes = 4;  ///< 4: float32, 2: bfloat16
@@ -61,7 +62,7 @@ struct Activations {
     Activations operator+(std::int64_t elements) const { return {data + elements * element_bytes, element_bytes}; }
 };
 
-/// A weight as products read it: the float32 master itself, or its copy in the backend's precision.
+/// A weight as products read it: the float32 master itself, or its copy in bfloat16.
 using Weight = Activations;
 
 /// Where the sequences of a packed batch begin: sequence s holds the tokens [offsets[s], offsets[s + 1]).
@@ -139,7 +140,8 @@ class Backend {
     /// For people: device, instruction set, threads, libraries.
     virtual std::string description() const = 0;
     virtual Precision precision() const = 0;
-    std::int64_t element_bytes() const { return precision() == Precision::float32 ? 4 : 2; }
+    /// Of activations and of the weights that products read.
+    virtual std::int64_t element_bytes() const;
 
     /// Device memory, aligned to memory_alignment, filled with zeros. Throws Error with the size when there is not
     /// enough.
@@ -188,7 +190,9 @@ class Backend {
     /// Seconds on the device between two events that are over.
     virtual double seconds_between(Event from, Event to);
 
-    /// The weights that products read, from float32 masters [n]; where the precision is float32 it is `masters` itself.
+    /// The weights that products read, from float32 masters [n]: `masters` itself where element_bytes is 4. Call it
+    /// when the masters have changed, and before the first product: a backend may keep what it makes of them until they
+    /// are written again (by this function, an upload, a copy or an optimiser) or their memory is freed.
     virtual Weight compute_copy(const float* masters, void* copies, std::int64_t n, Stream stream) = 0;
 
     // Embeddings

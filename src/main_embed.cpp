@@ -85,7 +85,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
         ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
         ->default_str("by device")
         ->take_last();
-    app.add_option("--precision", options.precision, "float32 or bfloat16")
+    app.add_option("--precision", options.precision, "of products: float32 or bfloat16")
         ->transform(CLI::CheckedTransformer(
             std::map<std::string, Precision>{{"float32", Precision::float32}, {"bfloat16", Precision::bfloat16}}))
         ->default_str("float32")

@@ -22,6 +22,7 @@ class KokkosBackend final : public Backend {
 
     std::string description() const override;
     Precision precision() const override { return precision_; }
+    std::int64_t element_bytes() const override { return 4; }
 
     void* allocate(std::size_t bytes) override;
     void free(void* memory) noexcept override;
@@ -131,7 +132,7 @@ class KokkosBackend final : public Backend {
         Panels panels;
         Operand operand;
         std::int64_t k;
-        void (*run)(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements);
+        Pack run;
     };
     /// Packs one or two operands (panels.hpp).
     void pack(std::initializer_list<Packing> operands) const;

@@ -5,15 +5,19 @@
 namespace protalbert {
 
 enum class InstructionSet {
-    baseline,  ///< what every processor of the architecture has (SSE2 on x86-64), vectors of 4
-    avx2,      ///< AVX2, FMA and F16C, vectors of 8
-    avx512     ///< AVX-512 F, BW, DQ and VL, vectors of 16
+    baseline,     ///< what every processor of the architecture has (SSE2 on x86-64), vectors of 4
+    avx2,         ///< AVX2, FMA and F16C, vectors of 8
+    avx512,       ///< AVX-512 F, BW, DQ and VL, vectors of 16
+    avx512_bf16,  ///< and products of pairs of bfloat16, for products in that precision
+    amx_bf16      ///< and tiles of them
 };
 
-/// The best that this processor has, or less where the environment variable PROTALBERT_INSTRUCTION_SET (baseline, avx2
-/// or avx512) says so. Throws InputError for another value.
+/// The best that this processor has and the operating system allows, or less where the environment variable
+/// PROTALBERT_INSTRUCTION_SET (a name below) says so. Throws InputError for another value. A kernel that does not exist
+/// for the chosen set is taken from the next lower one.
 InstructionSet instruction_set();
 
+/// baseline, avx2, avx512, avx512_bf16 or amx_bf16.
 const char* name_of(InstructionSet set);
 
 }  // namespace protalbert
@@ -21,7 +25,7 @@ const char* name_of(InstructionSet set);
 /// `function` of the namespace of the chosen instruction set.
 #if defined(__x86_64__)
 #define PROTALBERT_SELECT(function)                                                                           \
-    (::protalbert::instruction_set() == ::protalbert::InstructionSet::avx512 ? ::protalbert::avx512::function \
+    (::protalbert::instruction_set() >= ::protalbert::InstructionSet::avx512 ? ::protalbert::avx512::function \
      : ::protalbert::instruction_set() == ::protalbert::InstructionSet::avx2 ? ::protalbert::avx2::function   \
                                                                              : ::protalbert::baseline::function)
 #else

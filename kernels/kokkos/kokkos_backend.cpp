@@ -54,9 +54,6 @@ int threads_of_space(int threads) {
 }  // namespace
 
 std::unique_ptr<Backend> make_kokkos_backend(Precision precision, int threads) {
-    if (precision != Precision::float32) {
-        throw InputError("precision bfloat16: the CPU computes in float32; choose precision float32 or a GPU");
-    }
     if (threads < 0) throw InputError(fmt::format("{} threads: give a positive number, or 0 for the default", threads));
     initialize_kokkos_once(threads);
     return std::make_unique<KokkosBackend>(precision, threads);
@@ -70,7 +67,10 @@ KokkosBackend::KokkosBackend(Precision precision, int threads)
 
 KokkosBackend::~KokkosBackend() { std::free(scratch_); }
 
-std::string KokkosBackend::description() const { return fmt::format("CPU, {} threads", threads_); }
+std::string KokkosBackend::description() const {
+    return fmt::format("CPU, {} thread{}, {} products by {}", threads_, threads_ == 1 ? "" : "s",
+                       precision_ == Precision::float32 ? "float32" : "bfloat16", kernels_.name);
+}
 
 void* KokkosBackend::scratch_bytes(std::size_t bytes) {
     if (bytes > scratch_size_) {

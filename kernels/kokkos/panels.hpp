@@ -94,31 +94,36 @@ struct ProductTile {
     Finish finish;          ///< at (row, column)
 };
 
+/// Packs `lines` lines, whole panels but at the operand's end, and the `elements` elements that make up one block of
+/// `steps` steps; operand.from is the first of them.
+using Pack = void (*)(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements, std::int64_t steps);
+
 /// What an instruction set does with float32, or with bfloat16, operands.
 struct ProductKernels {
+    const char* name;            ///< the instructions, for people
     std::int64_t rows, columns;  ///< of a tile in the registers
     std::int64_t left_items;     ///< of a line and step of the left operand
     std::int64_t step_elements;  ///< elements of k in a step
+    std::int64_t step_multiple;  ///< steps are filled up with zeros to a multiple of so many
     std::int64_t block_steps;    ///< at most
-    std::int64_t task_rows;  ///< of a task's tile: the left operand's panels of a block fill half a second-level cache
-    bool reads_memory;       ///< whether the left operand need not be packed
-    const char* name;        ///< for people
-    /// Packs the next `lines` lines, whole panels but at the operand's end, and the `elements` elements of one block;
-    /// operand.from is the first of them.
-    void (*pack_left)(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements);
-    void (*pack_right)(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements);
+    std::int64_t task_rows;      ///< of a task's tile: a block of the left operand takes half a second-level cache
+    bool reads_memory;           ///< whether the left operand need not be packed
+    Pack pack_left, pack_right;
     void (*compute)(const ProductTile& tile);
 };
 
 /// The kernels for the chosen instruction set.
 const ProductKernels& product_kernels(Precision precision);
 
-/// The steps of a sum over k.
+/// The steps of a sum over k: blocks of equal size, in multiples that the kernels want.
 inline Steps steps_of(const ProductKernels& kernels, std::int64_t k) {
-    const std::int64_t count = (k + kernels.step_elements - 1) / kernels.step_elements;
+    const auto rounded = [&](std::int64_t steps) {
+        return (steps + kernels.step_multiple - 1) / kernels.step_multiple * kernels.step_multiple;
+    };
+    const std::int64_t count = rounded((k + kernels.step_elements - 1) / kernels.step_elements);
     if (count == 0) return {};
     const std::int64_t blocks = (count + kernels.block_steps - 1) / kernels.block_steps;
-    return {count, (count + blocks - 1) / blocks};
+    return {count, rounded((count + blocks - 1) / blocks)};
 }
 inline Panels left_panels(const ProductKernels& kernels, std::int64_t lines, std::int64_t k) {
     return {lines, kernels.rows, kernels.left_items, steps_of(kernels, k)};

@@ -11,24 +11,75 @@
 #define PROTALBERT_KERNELS "kernels/kokkos/product_kernels.hpp"
 #include "kernels/kokkos/for_each_instruction_set.hpp"
 
+#if defined(__x86_64__)
+// The sets that multiply bfloat16. A test defines these otherwise, for instructions that its machine may lack.
+#ifndef PROTALBERT_BFLOAT16_INSTRUCTIONS
+#define PROTALBERT_BFLOAT16_INSTRUCTIONS "kernels/kokkos/bfloat16_instructions.hpp"
+#define PROTALBERT_BFLOAT16_SET instruction_set()
+#define PROTALBERT_LANES 16
+#if defined(__clang__)
+#pragma clang attribute push(                                                                                 \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c,amx-tile,amx-bf16"))), \
+    apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target( \
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c,amx-tile,amx-bf16,prefer-vector-width=512")
+#endif
+#define PROTALBERT_POP_TARGET
+#else
+#define PROTALBERT_LANES 4
+#endif
+#define PROTALBERT_MULTIPLIES_PAIRS
+// In this order: each is made of the ones before.
+// clang-format off
+namespace protalbert::bfloat16 {
+#include "kernels/kokkos/vectors.hpp"
+#include PROTALBERT_BFLOAT16_INSTRUCTIONS
+#include "kernels/kokkos/product_kernels.hpp"
+#include "kernels/kokkos/amx_product_kernels.hpp"
+}  // namespace protalbert::bfloat16
+// clang-format on
+#undef PROTALBERT_LANES
+#ifdef PROTALBERT_POP_TARGET
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+#endif
+
 namespace protalbert {
 namespace {
 
-#define PROTALBERT_FLOAT32(set, name) set::kernels_of<set::Items::floats, set::Items::floats>(name)
-constexpr ProductKernels baseline_float32 = PROTALBERT_FLOAT32(baseline, "the baseline's instructions");
+#define PROTALBERT_FLOAT32(set) set::vector_kernels<set::Items::floats, set::Items::floats>
+#define PROTALBERT_ROUNDED(set) set::vector_kernels<set::Items::rounded_floats, set::Items::pairs>
+
+constexpr ProductKernels baseline_float32 = PROTALBERT_FLOAT32(baseline)("baseline instructions");
+constexpr ProductKernels baseline_bfloat16 = PROTALBERT_ROUNDED(baseline)("baseline instructions on rounded floats");
 #if defined(__x86_64__)
-constexpr ProductKernels avx2_float32 = PROTALBERT_FLOAT32(avx2, "AVX2");
-constexpr ProductKernels avx512_float32 = PROTALBERT_FLOAT32(avx512, "AVX-512");
+constexpr ProductKernels avx2_float32 = PROTALBERT_FLOAT32(avx2)("AVX2");
+constexpr ProductKernels avx2_bfloat16 = PROTALBERT_ROUNDED(avx2)("AVX2 on rounded floats");
+constexpr ProductKernels avx512_float32 = PROTALBERT_FLOAT32(avx512)("AVX-512");
+constexpr ProductKernels avx512_bfloat16 = PROTALBERT_ROUNDED(avx512)("AVX-512 on rounded floats");
+constexpr ProductKernels avx512_bf16 =
+    bfloat16::vector_kernels<bfloat16::Items::pairs, bfloat16::Items::pairs>("AVX-512 BF16");
+constexpr ProductKernels amx_bf16 = bfloat16::amx_kernels("AMX BF16");
 #endif
 
 }  // namespace
 
-const ProductKernels& product_kernels(Precision) {
+const ProductKernels& product_kernels(Precision precision) {
+    const bool float32 = precision == Precision::float32;
 #if defined(__x86_64__)
-    if (instruction_set() == InstructionSet::avx512) return avx512_float32;
-    if (instruction_set() == InstructionSet::avx2) return avx2_float32;
+    const InstructionSet set = float32 ? instruction_set() : PROTALBERT_BFLOAT16_SET;
+    if (!float32 && set == InstructionSet::amx_bf16) return amx_bf16;
+    if (!float32 && set == InstructionSet::avx512_bf16) return avx512_bf16;
+    if (set >= InstructionSet::avx512) return float32 ? avx512_float32 : avx512_bfloat16;
+    if (set == InstructionSet::avx2) return float32 ? avx2_float32 : avx2_bfloat16;
 #endif
-    return baseline_float32;
+    return float32 ? baseline_float32 : baseline_bfloat16;
 }
 
 }  // namespace protalbert

@@ -53,11 +53,10 @@ PROTALBERT_INLINE void store_lines(float* to, Floats x, int line, bool last) {
     }
 }
 
-/// Steps in `elements` elements, as rows of a panel: two for each step of rounded floats.
+/// Rows of a panel of `steps` steps.
 template <Items items>
-constexpr std::int64_t panel_rows(std::int64_t elements) {
-    const std::int64_t even = (elements + 1) / 2;
-    return items == Items::floats ? elements : items == Items::pairs ? even : 2 * even;
+constexpr std::int64_t panel_rows(std::int64_t steps) {
+    return items == Items::rounded_floats ? 2 * steps : steps;
 }
 
 /// A square of `lanes` lines from `first` on and rows of a panel: a line's elements become a column. `full`: all lines
@@ -83,14 +82,15 @@ PROTALBERT_INLINE void load_square(Floats (&square)[lanes], const Operand& opera
 
 /// Sums run along rows. One panel, of which `lines` are there.
 template <Items items, int width>
-static void pack_transposed(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements) {
+static void pack_transposed(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements,
+                            std::int64_t steps) {
     constexpr int elements_a_row = items == Items::pairs ? 2 : 1;
-    const std::int64_t rows = panel_rows<items>(elements);
+    const std::int64_t rows = panel_rows<items>(steps);
     for (int line = 0; line < width; line += lanes) {
         Floats square[lanes];
         std::int64_t row = 0;
         // The last rows are stored one by one below: nothing behind the panel may be touched.
-        for (; lines >= width && row + lanes < rows; row += lanes) {
+        for (; lines >= width && (row + lanes) * elements_a_row <= elements && row + lanes < rows; row += lanes) {
             load_square<items, width, true>(square, operand, line, lines, row * elements_a_row, elements);
 #pragma GCC unroll 16
             for (int i = 0; i < lanes; ++i) store(to + (row + i) * width + line, square[i]);
@@ -105,9 +105,10 @@ static void pack_transposed(float* to, const Operand& operand, std::int64_t line
 
 /// Lines stand side by side as in the panels.
 template <Items items, int width>
-static void pack_straight(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements) {
+static void pack_straight(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements,
+                          std::int64_t steps) {
     constexpr int elements_a_row = items == Items::pairs ? 2 : 1;
-    const std::int64_t rows = panel_rows<items>(elements);
+    const std::int64_t rows = panel_rows<items>(steps);
     // Rows outside, panels inside: memory is read as it lies, not a piece of each page for every panel.
     for (std::int64_t row = 0; row < rows; ++row) {
         const std::int64_t element = row * elements_a_row;
@@ -130,12 +131,12 @@ static void pack_straight(float* to, const Operand& operand, std::int64_t lines,
 }
 
 template <Items items, int width>
-static void pack(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements) {
-    if (!operand.sums_along_rows) return pack_straight<items, width>(to, operand, lines, elements);
+static void pack(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements, std::int64_t steps) {
+    if (!operand.sums_along_rows) return pack_straight<items, width>(to, operand, lines, elements, steps);
     for (std::int64_t line = 0; line < lines; line += width) {
         Operand panel = operand;
         panel.from += line * operand.stride;
-        pack_transposed<items, width>(to + line * panel_rows<items>(elements), panel, lines - line, elements);
+        pack_transposed<items, width>(to + line * panel_rows<items>(steps), panel, lines - line, elements, steps);
     }
 }
 
@@ -156,7 +157,7 @@ PROTALBERT_INLINE void multiply_step(Floats (&sums)[rows][2], const LeftItem& a,
                 sums[r][v] = multiply_add(all(*a(r, 0)), reinterpret_cast<Floats>(pairs << 16), sums[r][v]);
                 sums[r][v] = multiply_add(all(*a(r, 1)), reinterpret_cast<Floats>(pairs & 0xffff0000U), sums[r][v]);
             } else {
-#ifdef PROTALBERT_MULTIPLY_PAIRS
+#ifdef PROTALBERT_MULTIPLIES_PAIRS
                 sums[r][v] = multiply_pairs(sums[r][v], a(r, 0), columns[v]);
 #endif
             }
@@ -218,16 +219,22 @@ static void multiply_rows(const TileEnd& end, const float* a, std::int64_t strid
     }
 }
 
+/// Tiles in vector registers.
 template <Items items, Left left>
-static void multiply(std::int64_t rows, const TileEnd& end, const float* a, std::int64_t stride, const float* b,
-                     std::int64_t steps) {
-    using Multiply = void (*)(const TileEnd&, const float*, std::int64_t, const float*, std::int64_t);
-    static constexpr auto of_rows = []<int... row>(std::integer_sequence<int, row...>) {
-        return std::array<Multiply, sizeof...(row)>{multiply_rows<items, left, row + 1>...};
+struct VectorTiles {
+    static constexpr std::int64_t rows = tile_rows, columns = tile_columns;
+    static constexpr bool finish_sums = true;  ///< whether multiply adds bias and residual
+
+    static void multiply(std::int64_t rows, const TileEnd& end, const float* a, std::int64_t stride, const float* b,
+                         std::int64_t steps) {
+        using Multiply = void (*)(const TileEnd&, const float*, std::int64_t, const float*, std::int64_t);
+        static constexpr auto of_rows = []<int... row>(std::integer_sequence<int, row...>) {
+            return std::array<Multiply, sizeof...(row)>{multiply_rows<items, left, row + 1>...};
+        }
+        (std::make_integer_sequence<int, tile_rows>{});
+        of_rows[static_cast<std::size_t>(rows - 1)](end, a, stride, b, steps);
     }
-    (std::make_integer_sequence<int, tile_rows>{});
-    of_rows[static_cast<std::size_t>(rows - 1)](end, a, stride, b, steps);
-}
+};
 
 /// out = f(product + bias) + residual of `rows` rows of a tile, while it is in the first-level cache.
 template <Finish::Function function>
@@ -282,19 +289,19 @@ static void finish_tile(const Finish& finish, const float* product, std::int64_t
 }
 
 /// A panel follows the other. While the rows of the left operand pass, each tile fetches its share of the next panel.
-PROTALBERT_INLINE void prefetch_share(const float* panel, std::int64_t size, std::int64_t row, std::int64_t rows) {
+PROTALBERT_INLINE void prefetch_share(const float* panel, std::int64_t size, std::int64_t tile, std::int64_t tiles) {
     constexpr std::int64_t line = 16;  // floats of a cache line
-    const std::int64_t tiles = (rows + tile_rows - 1) / tile_rows, tile = row / tile_rows;
     const float* const end = panel + size * (tile + 1) / tiles;
     for (const float* place = panel + size * tile / tiles; place < end; place += line) __builtin_prefetch(place);
 }
 
-template <Items items, Left left>
+template <class Tiles>
 static void compute(const ProductTile& tile) {
-    alignas(64) float finished[tile_rows * tile_columns];
-    const std::int64_t stride = (tile.columns + tile_columns - 1) / tile_columns * tile_columns;
+    alignas(64) float finished[Tiles::rows * Tiles::columns];
+    const std::int64_t stride = (tile.columns + Tiles::columns - 1) / Tiles::columns * Tiles::columns;
+    const std::int64_t row_tiles = (tile.rows + Tiles::rows - 1) / Tiles::rows;
     const Finish& finish = tile.finish;
-    const bool in_registers = finish.function == Finish::Function::none && finish.sums == nullptr;
+    const bool at_once = Tiles::finish_sums && finish.function == Finish::Function::none && finish.sums == nullptr;
     const bool packed = tile.left_operand.from == nullptr;
     const std::int64_t left_stride =
         packed ? tile.left_panels.width * tile.left_panels.items : tile.left_operand.stride;
@@ -303,16 +310,17 @@ static void compute(const ProductTile& tile) {
         const std::int64_t steps = all.of_block(block);
         const bool last = block + 1 == all.blocks();
         // A panel of the right operand stays in the first-level cache while all rows of the left one pass.
-        for (std::int64_t column = 0; column < tile.columns; column += tile_columns) {
-            const float* const b = tile.right + tile.right_panels.place(block, (tile.column + column) / tile_columns);
-            const std::int64_t columns = std::min<std::int64_t>(tile_columns, tile.columns - column);
-            for (std::int64_t row = 0; row < tile.rows; row += tile_rows) {
-                const float* const a = packed ? tile.left + tile.left_panels.place(block, (tile.row + row) / tile_rows)
-                                              : tile.left_operand.at(tile.row + row, block * all.block);
+        for (std::int64_t column = 0; column < tile.columns; column += Tiles::columns) {
+            const float* const b = tile.right + tile.right_panels.place(block, (tile.column + column) / Tiles::columns);
+            const std::int64_t columns = std::min(Tiles::columns, tile.columns - column);
+            for (std::int64_t row = 0; row < tile.rows; row += Tiles::rows) {
+                const float* const a = packed
+                                           ? tile.left + tile.left_panels.place(block, (tile.row + row) / Tiles::rows)
+                                           : tile.left_operand.at(tile.row + row, block * all.block);
                 float* const sums = tile.sums + row * stride + column;
-                const std::int64_t rows = std::min<std::int64_t>(tile_rows, tile.rows - row);
+                const std::int64_t rows = std::min(Tiles::rows, tile.rows - row);
                 TileEnd end{sums, stride, block == 0 ? nullptr : sums, stride, nullptr, nullptr};
-                if (last && in_registers && columns == tile_columns) {
+                if (last && at_once && columns == Tiles::columns) {
                     const std::int64_t place = row * finish.stride + column;
                     end.to = finish.out + place;
                     end.to_stride = finish.stride;
@@ -320,11 +328,11 @@ static void compute(const ProductTile& tile) {
                     if (finish.residual != nullptr) end.residual = finish.residual + place;
                 } else if (last) {
                     end.to = finished;
-                    end.to_stride = tile_columns;
+                    end.to_stride = Tiles::columns;
                 }
-                prefetch_share(b + steps * tile_columns, steps * tile_columns, row, tile.rows);
-                multiply<items, left>(rows, end, a, left_stride, b, steps);
-                if (end.to == finished) finish_tile(finish.at(row, column), finished, tile_columns, rows, columns);
+                prefetch_share(b + steps * Tiles::columns, steps * Tiles::columns, row / Tiles::rows, row_tiles);
+                Tiles::multiply(rows, end, a, left_stride, b, steps);
+                if (end.to == finished) finish_tile(finish.at(row, column), finished, Tiles::columns, rows, columns);
             }
         }
     }
@@ -334,21 +342,26 @@ template <Items items>
 static void compute_tile(const ProductTile& tile) {
     if constexpr (items == Items::floats) {
         if (tile.left_operand.from != nullptr && tile.left_operand.sums_along_rows)
-            return compute<items, Left::apart>(tile);
+            return compute<VectorTiles<items, Left::apart>>(tile);
     }
-    compute<items, Left::side_by_side>(tile);
+    compute<VectorTiles<items, Left::side_by_side>>(tile);
 }
 
+/// Steps of a block: a panel of the right operand, [block, tile_columns], and two tiles of the left one fill the first-
+/// level cache.
+constexpr int block_steps = lanes == 8 ? 384 : 256;
+
 template <Items left, Items right>
-static constexpr ProductKernels kernels_of(const char* name) {
-    return {.rows = tile_rows,
+static constexpr ProductKernels vector_kernels(const char* name) {
+    return {.name = name,
+            .rows = tile_rows,
             .columns = tile_columns,
             .left_items = left == Items::rounded_floats ? 2 : 1,
             .step_elements = left == Items::floats ? 1 : 2,
-            .block_steps = lanes == 8 ? 384 : 256,
+            .step_multiple = 1,
+            .block_steps = block_steps,
             .task_rows = lanes == 16 ? 192 : 144,
             .reads_memory = left == Items::floats,
-            .name = name,
             .pack_left = pack<left, tile_rows>,
             .pack_right = pack<right, tile_columns>,
             .compute = compute_tile<left>};

@@ -98,7 +98,7 @@ void KokkosBackend::pack(std::initializer_list<Packing> operands) const {
         Operand part = operand;
         part.from = operand.at(line, first);
         run(to + panels.place(block, panel), part, std::min(panels_together * panels.width, panels.lines - line),
-            std::min(block_elements, k - first));
+            std::min(block_elements, k - first), panels.steps.of_block(block));
     });
 }
 

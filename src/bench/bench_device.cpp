@@ -6,7 +6,7 @@ namespace protalbert {
 
 void add_device_options(CLI::App& command, DeviceChoice& choice) {
     command.add_option("--device", choice.device, "auto, cpu or cuda")->take_last()->capture_default_str();
-    command.add_option("--precision", choice.precision, "of activations: float32 or, on a GPU, bfloat16")
+    command.add_option("--precision", choice.precision, "of products: float32 or bfloat16")
         ->take_last()
         ->capture_default_str()
         ->check(CLI::IsMember({"float32", "bfloat16"}));

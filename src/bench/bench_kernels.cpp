@@ -145,7 +145,7 @@ class Problem {
 
     Activations activations(std::int64_t n) {
         float* const values = numbers(n);
-        if (backend_.precision() == Precision::float32) return {reinterpret_cast<std::byte*>(values), sizeof(float)};
+        if (backend_.element_bytes() == sizeof(float)) return backend_.compute_copy(values, nullptr, n, default_stream);
         const Activations copies = backend_.compute_copy(
             values, memory(static_cast<std::size_t>(n * backend_.element_bytes())), n, default_stream);
         backend_.synchronize(default_stream);

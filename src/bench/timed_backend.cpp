@@ -39,6 +39,7 @@ std::vector<TimedBackend::Total> TimedBackend::stop() {
 
 std::string TimedBackend::description() const { return inner_.description(); }
 Precision TimedBackend::precision() const { return inner_.precision(); }
+std::int64_t TimedBackend::element_bytes() const { return inner_.element_bytes(); }
 void* TimedBackend::allocate(std::size_t bytes) { return inner_.allocate(bytes); }
 void TimedBackend::free(void* memory) noexcept { inner_.free(memory); }
 void TimedBackend::reserve(std::size_t bytes) { inner_.reserve(bytes); }

@@ -25,6 +25,7 @@ class TimedBackend final : public Backend {
 
     std::string description() const override;
     Precision precision() const override;
+    std::int64_t element_bytes() const override;
     void* allocate(std::size_t bytes) override;
     void free(void* memory) noexcept override;
     void reserve(std::size_t bytes) override;

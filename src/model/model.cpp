@@ -16,9 +16,8 @@ Model make_model(const ModelConfig& config, Backend& backend) {
     model.backend = &backend;
     const auto elements = static_cast<std::size_t>(model.layout.size);
     model.parameters = DeviceMemory(backend, elements * sizeof(float));
-    if (backend.precision() != Precision::float32) {
+    if (backend.element_bytes() != sizeof(float))
         model.copies = DeviceMemory(backend, elements * static_cast<std::size_t>(backend.element_bytes()));
-    }
     return model;
 }
 

@@ -20,7 +20,7 @@ struct Model {
     ParameterLayout layout;
     Backend* backend = nullptr;
     DeviceMemory parameters;  ///< float32 [layout.size]
-    DeviceMemory copies;      ///< [layout.size] in the backend's precision; empty for float32
+    DeviceMemory copies;      ///< [layout.size] bfloat16; empty where products read the parameters themselves
 
     float* master(std::int64_t offset) const { return parameters.as<float>() + offset; }
     Weight weight(std::int64_t offset) const;

@@ -37,7 +37,7 @@ void add_iteration_changes(std::vector<IterationChange>& sums, const Model& mode
                            InferenceWorkspace& workspace, Stream stream) {
     PROTALBERT_CHECK(std::ssize(sums) == model.config.layers, "there is one sum for each iteration");
     Backend& backend = *model.backend;
-    PROTALBERT_CHECK(backend.precision() == Precision::float32, "hidden states are compared in float32");
+    PROTALBERT_CHECK(backend.element_bytes() == sizeof(float), "hidden states are compared in float32");
     const auto H = static_cast<std::size_t>(model.config.hidden);
     std::vector<float> input(static_cast<std::size_t>(batch.sequences.tokens) * H), output(input.size());
     encode(model, batch, workspace, stream, [&](std::int64_t block, Activations hidden) {

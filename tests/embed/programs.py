@@ -147,6 +147,18 @@ class Embed(unittest.TestCase):
         self.embed(1, "bare.h5", "--pool", "none")
         self.assertNotIn("cls", self.check_flat("bare.h5"))
 
+    def test_bfloat16(self):
+        """Products of rounded factors: each errs by up to 2^-8 of its size, and the sums of many by far less."""
+        text = self.embed(2, "bfloat16.h5", "--precision", "bfloat16")
+        self.assertIn("bfloat16 products by", text)
+        data = read("bfloat16.h5")
+        for name in ("residues", "mean", "cls"):
+            known = ~numpy.isnan(self.alone[name])
+            self.assertEqual(numpy.isnan(data[name]).sum(), (~known).sum(), name)
+            off = numpy.linalg.norm((data[name] - self.alone[name])[known]) / numpy.linalg.norm(self.alone[name][known])
+            self.assertLess(off, 2**-6, name)
+            self.assertGreater(off, 2**-12, name)
+
     def test_overflow_of_float16_is_counted(self):
         text = self.embed(2, "overflow.h5", "--residues", "float16", checkpoint="large.h5")
         with h5py.File("overflow.h5") as file:
@@ -402,7 +414,6 @@ class Embed(unittest.TestCase):
             ({}, ("--layout", "per-protein", "--residues", "float16", "--pool", "mean"), "per-protein"),
             ({}, ("--batch-tokens", "0"), "--batch-tokens"),
             ({}, ("--device", "abacus"), "abacus"),
-            ({}, ("--precision", "bfloat16"), "bfloat16"),
             ({}, ("--colour", "red"), "--colour"),
         ]
         self.embed(1, "vectors.h5")

@@ -41,9 +41,10 @@ inline bool on_gpu() {
     return device != nullptr && std::string(device) == "cuda";
 }
 
-/// `single` for float32; bfloat16 rounds at 2^-9 where float32 rounds at 2^-24, so allow at least a few of its steps.
+/// `single` where activations are float32, also of products of factors that are bfloat16 already; bfloat16 rounds at
+/// 2^-9 where float32 rounds at 2^-24, so allow at least a few of its steps.
 inline double tolerance(const Backend& backend, double single) {
-    return backend.precision() == Precision::float32 ? single : std::max(single, 2e-2);
+    return backend.element_bytes() == sizeof(float) ? single : std::max(single, 2e-2);
 }
 
 inline float round_to_bfloat16(float x) {
@@ -191,7 +192,7 @@ class Tensor {
     Vector host() const {
         const std::vector<std::uint16_t> raw = memory_.host();
         Vector values;
-        if (memory_.backend().precision() == Precision::float32) {
+        if (memory_.backend().element_bytes() == sizeof(float)) {
             std::vector<float> floats(raw.size() / 2);
             if (!raw.empty()) std::memcpy(floats.data(), raw.data(), raw.size() * 2);
             values.assign(floats.begin(), floats.end());
@@ -221,7 +222,7 @@ class Tensor {
             const auto x = static_cast<float>(value);
             std::uint32_t bits = 0;
             std::memcpy(&bits, &x, 4);
-            if (backend.precision() == Precision::float32) raw.push_back(static_cast<std::uint16_t>(bits & 0xffffU));
+            if (backend.element_bytes() == sizeof(float)) raw.push_back(static_cast<std::uint16_t>(bits & 0xffffU));
             raw.push_back(static_cast<std::uint16_t>(bits >> 16));
         }
         return raw;

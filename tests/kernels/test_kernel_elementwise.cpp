@@ -179,14 +179,13 @@ TEST(Memory, TooMuchIsAnErrorThatNamesTheSize) {
 TEST(Devices, AsManyThreadsAsAskedFor) {
     if (on_gpu()) GTEST_SKIP() << "a GPU is not asked for threads";
     for (const int threads : {2, 1, 3}) {
-        const std::string asked = std::to_string(threads) + " threads";
+        const std::string asked = ", " + std::to_string(threads) + " thread";
         EXPECT_NE(test_backend(threads)->description().find(asked), std::string::npos) << asked;
     }
 }
 
 TEST(Devices, BadRequests) {
     EXPECT_THROW(make_backend("gpu", Precision::float32, 1), InputError);
-    EXPECT_THROW(make_backend("cpu", Precision::bfloat16, 1), InputError);
     EXPECT_THROW(make_backend("cpu", Precision::float32, -1), InputError);
     const auto backend = test_backend();
     EXPECT_FALSE(backend->description().empty());

@@ -68,17 +68,17 @@ TEST(CrossEntropy, LossAndGradientOfGivenLogits) {
     }
 }
 
-/// Logits of +-1e4: a loss of 2e4, a gradient of exactly one-hot, no overflow.
+/// Logits of +-2^13, which bfloat16 has, too: a loss of 2^14, a gradient of exactly one-hot, no overflow.
 TEST(Classify, LargeLogits) {
     const auto backend = test_backend();
-    Vector x{1, -1}, w{1e4, -1e4};
+    Vector x{1, -1}, w{0x1p13, -0x1p13};
     Tensor x_device(*backend, x), w_device(*backend, w), dlogits(*backend, 4);
     const auto bias = float_input(*backend, {0, 0});
     const Input<std::int32_t> labels(*backend, {0, 0});
     Guarded<LossSums> sums(*backend, {{0.0, 0}});
     backend->classify(sums.device(), dlogits.activations(), x_device.activations(), w_device.activations(),
                       bias.device(), labels.device(), 1, 2, 2, 1, {});
-    EXPECT_NEAR(sums.host()[0].loss, 2e4, tolerance(*backend, 1e-6) * 2e4);
+    EXPECT_NEAR(sums.host()[0].loss, 0x1p14, tolerance(*backend, 1e-6) * 0x1p14);
     EXPECT_EQ(sums.host()[0].correct, 1);
     expect_close(dlogits.host(), {0, 0, -1, 1}, 1e-6, "dlogits");
 }

@@ -9,6 +9,23 @@ foreach(name ${kernel_tests})
     set_tests_properties(kernels.kernel_${name}.${instruction_set} PROPERTIES
                          ENVIRONMENT "${test_environment};PROTALBERT_INSTRUCTION_SET=${instruction_set};PROTALBERT_TEST_SHIFT=1")
   endforeach()
+  # Products of bfloat16, by what the machine has and by less, and by AVX-512 BF16 and AMX emulated.
+  if(name MATCHES "^(products|losses)$")
+    foreach(instruction_set baseline avx2 avx512 amx_bf16)
+      add_test(NAME kernels.kernel_${name}.bfloat16.${instruction_set} COMMAND test_kernel_${name})
+      set_tests_properties(kernels.kernel_${name}.bfloat16.${instruction_set} PROPERTIES
+                           ENVIRONMENT "${test_environment};PROTALBERT_TEST_PRECISION=bfloat16;PROTALBERT_INSTRUCTION_SET=${instruction_set};PROTALBERT_TEST_SHIFT=1")
+    endforeach()
+    if(CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
+      add_executable(test_kernel_${name}_emulated kernels/test_kernel_${name}.cpp kernels/emulated_product_kernels.cpp)
+      target_link_libraries(test_kernel_${name}_emulated PRIVATE kernels_part GTest::gtest_main)
+      foreach(instruction_set avx512_bf16 amx_bf16)
+        add_test(NAME kernels.kernel_${name}.bfloat16.emulated.${instruction_set} COMMAND test_kernel_${name}_emulated)
+        set_tests_properties(kernels.kernel_${name}.bfloat16.emulated.${instruction_set} PROPERTIES
+                             ENVIRONMENT "${test_environment};PROTALBERT_TEST_PRECISION=bfloat16;PROTALBERT_TEST_EMULATED_SET=${instruction_set};PROTALBERT_TEST_SHIFT=1")
+      endforeach()
+    endif()
+  endif()
   # The CUDA backend, on a GPU or emulated; arrays that are not aligned take the kernels' other path.
   if(kernels_emulated OR PROTALBERT_CUDA)
     foreach(precision float32 bfloat16)
