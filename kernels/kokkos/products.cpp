@@ -120,10 +120,10 @@ void KokkosBackend::product(std::int64_t m, std::int64_t n, std::int64_t k, cons
     // Rows that are whole pages apart meet in the same places of a cache.
     constexpr std::int64_t page = 4096 / sizeof(float);
     const bool as_it_is = kernels_.reads_memory && n <= few_columns && left.stride % page != 0;
-    // Rows whose panels take 32 MB: more are read from memory again, fewer would read the right operand too often.
+    // Rows whose panels take 16 MB: more are read from memory again, fewer would read the right operand too often.
     // Where that stays in a cache, the panels do, too: 1 MB for each thread.
     constexpr std::int64_t right_in_cache = 1'000'000;  // elements
-    const std::int64_t slice_floats = n * k <= right_in_cache ? 250'000 * threads_ : 8'000'000;
+    const std::int64_t slice_floats = n * k <= right_in_cache ? 250'000 * threads_ : 4'000'000;
     const std::int64_t slice =
         as_it_is
             ? m

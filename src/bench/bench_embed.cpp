@@ -55,11 +55,12 @@ void run(const Options& options, BenchRun& bench) {
     const std::unique_ptr<Backend> backend = make_backend(options.device, communicator);
     log_information(fmt::format("{}, on {}", describe(config), backend->description()));
 
-    Model model = make_model(config, *backend);
+    Model model = make_model(config, *backend, ModelPart::encoder);
     if (source)
         load_parameters(model, *source, communicator);
     else
-        set_parameters(model, initial_parameters(model.layout, config, 1));
+        set_parameters(model,
+                       [&](float* values, const Parameter& parameter) { initialise(values, parameter, config, 1); });
 
     std::vector<std::uint32_t> lengths;
     for (const auto& protein : proteins) lengths.push_back(static_cast<std::uint32_t>(protein.size()));

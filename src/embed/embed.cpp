@@ -129,13 +129,13 @@ std::size_t compute(const Work& work, const EmbedPlan& plan, const Model& model,
 }  // namespace
 
 std::int64_t default_batch_tokens(const ModelConfig& config, const Backend& backend) {
-    // GPUs need many rows for their full rate, and have the memory (performance.md, section 8).
+    // GPUs need many rows for their full rate, and have the memory.
     if (!backend.host_reaches_memory()) return 32768;
     // CPUs reach theirs with 512 rows a product. A batch is also the time between a signal and the end, and what an
     // interruption costs: about 10 s for ProtAlbert on two cores of 250 GFLOP/s each.
     constexpr double batch_flops = 5e12;
     const double flops = forward_flops(config, 512) / 512;
-    return std::clamp(static_cast<std::int64_t>(batch_flops / flops) / 512 * 512, std::int64_t{1024},
+    return std::clamp(static_cast<std::int64_t>(batch_flops / flops) / 512 * 512, std::int64_t{512},
                       std::int64_t{4096});
 }
 
@@ -175,7 +175,7 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
 
     // 4. The weights, and the memory for them and the largest batch.
     reserve_embed_memory(config, options.vectors, plan.most_tokens, plan.most_sequences, *backend);
-    Model model = make_model(config, *backend);
+    Model model = make_model(config, *backend, ModelPart::encoder);
     std::uint64_t checkpoint_hash = load_parameters(model, source, communicator);
     checkpoint_hash = hash_text(header.config, checkpoint_hash);
     for (const std::string& piece : header.vocabulary) checkpoint_hash = hash_text(piece, checkpoint_hash);

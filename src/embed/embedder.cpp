@@ -35,7 +35,7 @@ OutputBytes output_bytes(const ModelConfig& config, const VectorChoice& choice, 
 
 std::size_t embed_memory_bytes(const ModelConfig& config, const VectorChoice& choice, std::int64_t tokens,
                                std::int64_t sequences, std::int64_t element_bytes) {
-    const auto elements = static_cast<std::size_t>(make_parameter_layout(config).size);
+    const auto elements = static_cast<std::size_t>(make_parameter_layout(config, ModelPart::encoder).size);
     const OutputBytes output = output_bytes(config, choice, tokens, sequences);
     constexpr std::size_t outputs = 2;  // most_batches_under_way
     std::size_t bytes = allocated_bytes(elements * sizeof(float));
@@ -168,19 +168,11 @@ void embed_batch(Embedder& embedder, const PackedBatch& batch, BatchVectors& vec
 }
 
 std::uint64_t load_parameters(Model& model, const WeightSource& source, const Communicator& communicator) {
-    Backend& backend = *model.backend;
-    std::vector<float> values;
     std::uint64_t hash = 0;
-    for (const Parameter& parameter : model.layout.parameters) {
-        values.resize(static_cast<std::size_t>(parameter.size));
-        read_weights(source, parameter, values.data(), communicator);
-        const std::size_t bytes = values.size() * sizeof(float);
-        hash = XXH3_64bits_withSeed(values.data(), bytes, hash);
-        backend.upload(model.master(parameter.offset), values.data(), bytes, default_stream);
-        backend.synchronize(default_stream);
-    }
-    backend.compute_copy(model.parameters.as<float>(), model.copies.data(), model.layout.size, default_stream);
-    backend.synchronize(default_stream);
+    set_parameters(model, [&](float* values, const Parameter& parameter) {
+        read_weights(source, parameter, values, communicator);
+        hash = XXH3_64bits_withSeed(values, static_cast<std::size_t>(parameter.size) * sizeof(float), hash);
+    });
     return hash;
 }
 

@@ -20,7 +20,7 @@ double forward_flops(const ModelConfig& config, std::int64_t length) { return ti
 double training_flops(const ModelConfig& config, std::int64_t length) { return 3 * forward_flops(config, length); }
 
 MemoryEstimate inference_memory(const ModelConfig& config, std::int64_t tokens, std::int64_t element_bytes) {
-    const std::int64_t elements = make_parameter_layout(config).size;
+    const std::int64_t elements = make_parameter_layout(config, ModelPart::encoder).size;
     const std::int64_t copies = element_bytes == sizeof(float) ? 0 : elements * element_bytes;
     return {elements * std::int64_t{sizeof(float)} + copies, 0,
             static_cast<std::int64_t>(inference_workspace_bytes(config, tokens, element_bytes))};

@@ -12,9 +12,9 @@ namespace protalbert {
 
 namespace {
 
-/// Rows that a product needs to run at full speed on a CPU (at 190 rows it reaches a third of it, at 512 all); twice
-/// that, so that cutting a batch into equal slices stays above.
-constexpr std::int64_t least_slice_rows = 1024;
+/// Rows that a product needs to run at full speed on a CPU, where weights come from memory once for so many; twice that,
+/// so that cutting a batch into equal slices stays above.
+constexpr std::int64_t least_slice_rows = 512;
 
 InferenceWorkspace lay_out(const ModelConfig& config, std::int64_t tokens, Arena& arena) {
     const std::int64_t H = config.hidden;

@@ -9,10 +9,10 @@ Weight Model::weight(std::int64_t offset) const {
     return Weight{parameters.data(), sizeof(float)} + offset;
 }
 
-Model make_model(const ModelConfig& config, Backend& backend) {
+Model make_model(const ModelConfig& config, Backend& backend, ModelPart part) {
     Model model;
     model.config = config;
-    model.layout = make_parameter_layout(config);
+    model.layout = make_parameter_layout(config, part);
     model.backend = &backend;
     const auto elements = static_cast<std::size_t>(model.layout.size);
     model.parameters = DeviceMemory(backend, elements * sizeof(float));
@@ -26,6 +26,19 @@ void set_parameters(Model& model, const std::vector<float>& values) {
                      "values must be of the model's layout");
     const Stream stream;
     model.backend->upload(model.parameters.data(), values.data(), values.size() * sizeof(float), stream);
+    model.backend->compute_copy(model.parameters.as<float>(), model.copies.data(), model.layout.size, stream);
+    model.backend->synchronize(stream);
+}
+
+void set_parameters(Model& model, const std::function<void(float*, const Parameter&)>& fill) {
+    const Stream stream;
+    std::vector<float> values;
+    for (const Parameter& parameter : model.layout.parameters) {
+        values.resize(static_cast<std::size_t>(parameter.size));
+        fill(values.data(), parameter);
+        model.backend->upload(model.master(parameter.offset), values.data(), values.size() * sizeof(float), stream);
+        model.backend->synchronize(stream);
+    }
     model.backend->compute_copy(model.parameters.as<float>(), model.copies.data(), model.layout.size, stream);
     model.backend->synchronize(stream);
 }

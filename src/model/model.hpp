@@ -27,8 +27,10 @@ struct Model {
 };
 
 /// Allocates the arrays; values come from set_parameters.
-Model make_model(const ModelConfig& config, Backend& backend);
+Model make_model(const ModelConfig& config, Backend& backend, ModelPart part = ModelPart::whole);
 void set_parameters(Model& model, const std::vector<float>& values /*[layout.size], host*/);
+/// The same with one parameter at a time on the host, filled by `fill(values [parameter.size], parameter)`.
+void set_parameters(Model& model, const std::function<void(float*, const Parameter&)>& fill);
 std::vector<float> get_parameters(const Model& model);
 
 /// A packed batch on the device; its memory grows to the largest batch seen and stays.

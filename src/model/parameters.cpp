@@ -120,7 +120,7 @@ std::int64_t group_of_iteration(const ModelConfig& config, std::int64_t iteratio
     return static_cast<std::int64_t>(static_cast<double>(iteration) / iterations);
 }
 
-ParameterLayout make_parameter_layout(const ModelConfig& config) {
+ParameterLayout make_parameter_layout(const ModelConfig& config, ModelPart part) {
     const std::int64_t H = config.hidden;
     const std::int64_t E = config.embedding;
     ParameterLayout layout;
@@ -131,6 +131,7 @@ ParameterLayout make_parameter_layout(const ModelConfig& config) {
     layout.embedding_norm = builder.add_norm("albert.embeddings.LayerNorm", E);
     if (config.projection) layout.projection = builder.add_dense("albert.encoder.embedding_hidden_mapping_in", H, E);
     add_encoder(builder, layout, config);
+    if (part == ModelPart::encoder) return layout;
     layout.pooler = builder.add_dense("albert.pooler", H, H);
     layout.masked_bias = builder.add("predictions.bias", {config.vocabulary}, Initializer::zeros);
     layout.masked = builder.add_dense("predictions.dense", E, H);

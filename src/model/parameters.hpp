@@ -54,7 +54,8 @@ struct ParameterLayout {
     std::vector<FeedForwardOffsets> feed_forward;  ///< distinct feed-forward parts
     std::vector<int> attention_of_block;           ///< [L * inner] index into `attention`
     std::vector<int> feed_forward_of_block;        ///< [L * inner] index into `feed_forward`
-    DenseOffsets pooler;                           ///< [H, H], [H]
+    // Not in an encoder alone:
+    DenseOffsets pooler;  ///< [H, H], [H]
     DenseOffsets masked;                           ///< [E, H], [E]
     NormOffsets masked_norm;
     std::int64_t masked_bias = 0;  ///< [V]; the decoder's weight is `word`
@@ -65,7 +66,10 @@ struct ParameterLayout {
     const Parameter* find(const std::string& name) const;
 };
 
-ParameterLayout make_parameter_layout(const ModelConfig& config);
+/// Which parameters a model has: all, or those that its vectors need (no pooler, no heads).
+enum class ModelPart { whole, encoder };
+
+ParameterLayout make_parameter_layout(const ModelConfig& config, ModelPart part = ModelPart::whole);
 
 /// Initial values on the host, [layout.size]: truncated normal (at two standard deviations of initializer_range) for
 /// matrices and tables, zeros for biases and beta, ones for gamma; each value a function of (seed, parameter's name and

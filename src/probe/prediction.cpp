@@ -228,7 +228,7 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
                                 config.hidden, backend->description()));
 
     // 3. Weights, and the file to fill.
-    Model model = make_model(config, *backend);
+    Model model = make_model(config, *backend, ModelPart::encoder);
     load_parameters(model, source, communicator);
     const Head head = make_head(file.config, file.values, head_backend ? *head_backend : *backend);
     const std::string part = predictions + ".part";

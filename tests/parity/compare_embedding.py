@@ -79,11 +79,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side, alternating")
     parser.add_argument("--threads", type=int, default=common.default_threads())
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides")
-    parser.add_argument("--batch-tokens", type=int, help="computed together; 1,024 on a CPU, 32,768 on a GPU")
+    parser.add_argument("--batch-tokens", type=int, help="computed together; 512 on a CPU, 32,768 on a GPU")
     parser.add_argument("--least", type=float, help="fail where protalbert is not so many times as fast as each")
     options = parser.parse_args()
     gpu = options.device == "cuda"
-    tokens = options.batch_tokens or (32768 if gpu else 1024)  # what protalbert takes by itself at full size
+    tokens = options.batch_tokens or (32768 if gpu else 512)  # what protalbert takes by itself at full size
 
     torch.set_num_threads(options.threads)
     proteins = common.read_proteins(options.fasta, options.proteins, options.longest, cut=False)
