@@ -11,11 +11,14 @@
 #define PROTALBERT_KERNELS "kernels/kokkos/product_kernels.hpp"
 #include "kernels/kokkos/for_each_instruction_set.hpp"
 
+// A test defines these otherwise, for instructions that its machine may lack.
+#ifndef PROTALBERT_BFLOAT16_SET
+#define PROTALBERT_BFLOAT16_SET instruction_set()
+#endif
+
 #if defined(__x86_64__)
-// The sets that multiply bfloat16. A test defines these otherwise, for instructions that its machine may lack.
 #ifndef PROTALBERT_BFLOAT16_INSTRUCTIONS
 #define PROTALBERT_BFLOAT16_INSTRUCTIONS "kernels/kokkos/bfloat16_instructions.hpp"
-#define PROTALBERT_BFLOAT16_SET instruction_set()
 #define PROTALBERT_LANES 16
 #if defined(__clang__)
 #pragma clang attribute push(                                                                                 \
@@ -68,18 +71,29 @@ constexpr ProductKernels avx512_bf16 =
 constexpr ProductKernels amx_bf16 = bfloat16::amx_kernels("AMX BF16");
 #endif
 
+const ProductKernels& float32_kernels([[maybe_unused]] InstructionSet set) {
+#if defined(__x86_64__)
+    if (set >= InstructionSet::avx512) return avx512_float32;
+    if (set == InstructionSet::avx2) return avx2_float32;
+#endif
+    return baseline_float32;
+}
+
+const ProductKernels& bfloat16_kernels([[maybe_unused]] InstructionSet set) {
+#if defined(__x86_64__)
+    if (set == InstructionSet::amx_bf16) return amx_bf16;
+    if (set == InstructionSet::avx512_bf16) return avx512_bf16;
+    if (set == InstructionSet::avx512) return avx512_bfloat16;
+    if (set == InstructionSet::avx2) return avx2_bfloat16;
+#endif
+    return baseline_bfloat16;
+}
+
 }  // namespace
 
 const ProductKernels& product_kernels(Precision precision) {
-    const bool float32 = precision == Precision::float32;
-#if defined(__x86_64__)
-    const InstructionSet set = float32 ? instruction_set() : PROTALBERT_BFLOAT16_SET;
-    if (!float32 && set == InstructionSet::amx_bf16) return amx_bf16;
-    if (!float32 && set == InstructionSet::avx512_bf16) return avx512_bf16;
-    if (set >= InstructionSet::avx512) return float32 ? avx512_float32 : avx512_bfloat16;
-    if (set == InstructionSet::avx2) return float32 ? avx2_float32 : avx2_bfloat16;
-#endif
-    return float32 ? baseline_float32 : baseline_bfloat16;
+    return precision == Precision::float32 ? float32_kernels(instruction_set())
+                                           : bfloat16_kernels(PROTALBERT_BFLOAT16_SET);
 }
 
 }  // namespace protalbert
