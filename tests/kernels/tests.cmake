@@ -54,7 +54,15 @@ foreach(name ${kernel_tests})
   endif()
 endforeach()
 
-# All of them in one program, for a GPU that is lent for minutes: it loads cuBLASLt and makes a context once. It takes
+# A promise of the CPU's alone: cuBLASLt chooses its kernels by the number of rows.
+protalbert_test(kernels kernel_batches VARIANTS .avx2_only LIBRARIES kernels_part GTest::gtest_main)
+foreach(instruction_set baseline avx2)
+  add_test(NAME kernels.kernel_batches.${instruction_set} COMMAND test_kernel_batches)
+  set_tests_properties(kernels.kernel_batches.${instruction_set} PROPERTIES
+                       ENVIRONMENT "${test_environment};PROTALBERT_INSTRUCTION_SET=${instruction_set};PROTALBERT_TEST_SHIFT=1")
+endforeach()
+
+# All that a GPU runs in one program, for a GPU that is lent for minutes: it loads cuBLASLt and makes a context once. It takes
 # the same variables of the environment; with PROTALBERT_TEST_SHIFT it needs --gtest_filter=-Attention.*, as above. What
 # a file defines is in a namespace without a name, and no two have a suite of the same name. ctest runs the nine alone,
 # so that a build without CUDA makes it only when asked for test_kernels_gpu.
