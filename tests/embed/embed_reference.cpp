@@ -1,6 +1,6 @@
 // A small random checkpoint, and the vectors of proteins computed one at a time from it: what protalbert_embed's output
 // is compared with.
-//   embed_reference make CHECKPOINT SEED [POSITIONS [SCALE]]
+//   embed_reference make CHECKPOINT SEED [POSITIONS [SCALE [HIDDEN INTERMEDIATE]]]
 //   embed_reference encode CHECKPOINT PROTEINS OUTPUT
 
 #include <cmath>
@@ -18,12 +18,17 @@ namespace {
 
 using namespace protalbert;
 
-ModelConfig small_model(std::int64_t positions, const Vocabulary& vocabulary) {
+/// Widths of a model.
+struct Widths {
+    std::int64_t hidden = 64, intermediate = 160;
+};
+
+ModelConfig small_model(std::int64_t positions, const Widths& widths, const Vocabulary& vocabulary) {
     ModelConfig config = preset("albert_base");
     config.layers = 3;
-    config.hidden = 64;
+    config.hidden = widths.hidden;
     config.heads = 4;
-    config.intermediate = 160;
+    config.intermediate = widths.intermediate;
     config.embedding = 32;
     config.positions = positions;
     config.vocabulary = vocabulary.size();
@@ -34,10 +39,10 @@ ModelConfig small_model(std::int64_t positions, const Vocabulary& vocabulary) {
 }
 
 /// `scale`: of the last layer norm's gain, to leave float16's range.
-void make(const std::string& file, std::uint64_t seed, std::int64_t positions, float scale,
+void make(const std::string& file, std::uint64_t seed, std::int64_t positions, float scale, const Widths& widths,
           const Communicator& communicator) {
     const Vocabulary vocabulary = default_vocabulary();
-    const ModelConfig config = small_model(positions, vocabulary);
+    const ModelConfig config = small_model(positions, widths, vocabulary);
     const ParameterLayout layout = make_parameter_layout(config);
     std::vector<float> values = initial_parameters(layout, config, seed);
     const NormOffsets norm = layout.feed_forward.front().norm;
@@ -108,12 +113,14 @@ int run(int argc, char** argv, const Communicator& communicator) {
     const std::string what = argc > 1 ? argv[1] : "";
     if (what == "make" && argc >= 4)
         make(argv[2], std::strtoull(argv[3], nullptr, 10), argc > 4 ? std::atoll(argv[4]) : 512,
-             argc > 5 ? static_cast<float>(std::atof(argv[5])) : 1.0F, communicator);
+             argc > 5 ? static_cast<float>(std::atof(argv[5])) : 1.0F,
+             argc > 7 ? Widths{std::atoll(argv[6]), std::atoll(argv[7])} : Widths{}, communicator);
     else if (what == "encode" && argc == 5)
         encode_alone(argv[2], argv[3], argv[4], communicator);
     else
         throw InputError(
-            "embed_reference make CHECKPOINT SEED [POSITIONS [SCALE]] | encode CHECKPOINT PROTEINS OUTPUT");
+            "embed_reference make CHECKPOINT SEED [POSITIONS [SCALE [HIDDEN INTERMEDIATE]]] | encode CHECKPOINT "
+            "PROTEINS OUTPUT");
     return exit_done;
 }
 
