@@ -69,10 +69,10 @@ def command(ranks, *arguments):
     return (mpirun + [str(ranks)] if ranks > 1 else []) + [pretrain, *map(str, arguments)]
 
 
-def run(ranks, *arguments, seconds=240):
+def run(ranks, *arguments, seconds=240, **environment):
     """Exit code and output, standard error included."""
     done = subprocess.run(command(ranks, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=seconds)
+                          timeout=seconds, env={**os.environ, **environment})
     return done.returncode, done.stdout
 
 
