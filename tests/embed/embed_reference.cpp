@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/error.hpp"
+#include "base/random.hpp"
 #include "comm/program.hpp"
 #include "embed/embedder.hpp"
 #include "embed/plan.hpp"
@@ -45,6 +46,14 @@ void make(const std::string& file, std::uint64_t seed, std::int64_t positions, f
     const ModelConfig config = small_model(positions, widths, vocabulary);
     const ParameterLayout layout = make_parameter_layout(config);
     std::vector<float> values = initial_parameters(layout, config, seed);
+    // Biases that are not zero, or an error with them would not show.
+    for (std::size_t p = 0; p < layout.parameters.size(); ++p) {
+        const Parameter& parameter = layout.parameters[p];
+        if (parameter.shape.size() > 1) continue;
+        RandomStream random(seed, Purpose::bench, 1, p);
+        for (std::int64_t i = 0; i < parameter.size; ++i)
+            values[static_cast<std::size_t>(parameter.offset + i)] += static_cast<float>(0.1 * random.normal());
+    }
     const NormOffsets norm = layout.feed_forward.front().norm;
     for (std::int64_t i = 0; i < config.hidden; ++i) values[static_cast<std::size_t>(norm.gamma + i)] *= scale;
     CheckpointHeader header;
