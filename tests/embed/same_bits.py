@@ -126,6 +126,16 @@ class SameBits(unittest.TestCase):
         embed("half", 2, 3, 5000, self.proteins, arguments=half)
         self.compare("half", vectors("half_alone.h5"))
 
+    def test_bfloat16(self):
+        rounded = ("--precision", "bfloat16")
+        embed("rounded_alone", 1, 1, 1, self.proteins, arguments=rounded)
+        expected = vectors("rounded_alone.h5")
+        self.assertTrue((expected["length600"]["residues"] != self.expected["length600"]["residues"]).any())
+        for ranks, threads, tokens in ((1, 3, 1_000_000), (2, 2, 2000), (3, 1, 60)):
+            with self.subTest(ranks=ranks, threads=threads, tokens=tokens):
+                embed(f"rounded{tokens}", ranks, threads, tokens, self.proteins, arguments=rounded)
+                self.compare(f"rounded{tokens}", expected)
+
     def test_what_is_compared(self):
         """Numbers that differ from protein to protein, and bits that another instruction set changes."""
         for kind in KINDS:

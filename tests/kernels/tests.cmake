@@ -56,10 +56,16 @@ endforeach()
 
 # A promise of the CPU's alone: cuBLASLt chooses its kernels by the number of rows.
 protalbert_test(kernels kernel_batches VARIANTS .avx2_only LIBRARIES kernels_part GTest::gtest_main)
-foreach(instruction_set baseline avx2)
-  add_test(NAME kernels.kernel_batches.${instruction_set} COMMAND test_kernel_batches)
-  set_tests_properties(kernels.kernel_batches.${instruction_set} PROPERTIES
-                       ENVIRONMENT "${test_environment};PROTALBERT_INSTRUCTION_SET=${instruction_set};PROTALBERT_TEST_SHIFT=1")
+foreach(precision float32 bfloat16)
+  set(instruction_sets baseline avx2)
+  if(precision STREQUAL bfloat16)
+    list(APPEND instruction_sets avx512 amx_bf16)
+  endif()
+  foreach(instruction_set ${instruction_sets})
+    add_test(NAME kernels.kernel_batches.${precision}.${instruction_set} COMMAND test_kernel_batches)
+    set_tests_properties(kernels.kernel_batches.${precision}.${instruction_set} PROPERTIES
+                         ENVIRONMENT "${test_environment};PROTALBERT_TEST_PRECISION=${precision};PROTALBERT_INSTRUCTION_SET=${instruction_set};PROTALBERT_TEST_SHIFT=1")
+  endforeach()
 endforeach()
 
 # All that a GPU runs in one program, for a GPU that is lent for minutes: it loads cuBLASLt and makes a context once. It takes
