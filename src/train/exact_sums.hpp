@@ -15,8 +15,8 @@
 // The cost. A pass over the gradient after each micro-batch (20 bytes an element), 8 bytes an element of memory, twice
 // the bytes between ranks, micro-batches that ranks share out whole (less even shares), and one message of 8 bytes.
 //
-// The number of threads a rank has, and the instruction set, must be the same everywhere: within a micro-batch they
-// decide the order of sums.
+// The ranks' CPUs, or GPUs, must be of one kind: the instruction set decides the order of sums within a micro-batch.
+// The number of threads does not.
 
 #include <cstdint>
 
