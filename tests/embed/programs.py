@@ -60,7 +60,7 @@ def processes_of_session(session):
                 fields = file.read().rpartition(")")[2].split()  # state, parent, group, session...
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(fields[3]) == session:
+        if int(fields[3]) == session and fields[0] not in "ZX":  # nor those that have ended
             found.append(int(name))
     return found
 
@@ -306,6 +306,9 @@ class Embed(unittest.TestCase):
         else:
             process.send_signal(number)
         text = process.communicate(timeout=TIMEOUT)[0]
+        # A killed rank may outlive mpirun, and holds the output until it is gone.
+        while time.time() < deadline and processes_of_session(process.pid):
+            time.sleep(0.02)
         return process.returncode, text
 
     @staticmethod
