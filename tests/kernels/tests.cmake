@@ -68,6 +68,18 @@ foreach(precision float32 bfloat16)
   endforeach()
 endforeach()
 
+# Products of the smallest sizes by emulated instructions: the larger ones take a minute.
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
+  add_executable(test_kernel_batches_emulated kernels/test_kernel_batches.cpp kernels/emulated_product_kernels.cpp)
+  target_link_libraries(test_kernel_batches_emulated PRIVATE kernels_part GTest::gtest_main)
+  foreach(instruction_set avx512_bf16 amx_bf16)
+    set(test kernels.kernel_batches.bfloat16.emulated.${instruction_set})
+    add_test(NAME ${test} COMMAND test_kernel_batches_emulated --gtest_filter=*Products/hidden_65*)
+    set_tests_properties(${test} PROPERTIES
+                         ENVIRONMENT "${test_environment};PROTALBERT_TEST_PRECISION=bfloat16;PROTALBERT_TEST_EMULATED_SET=${instruction_set};PROTALBERT_TEST_SHIFT=1")
+  endforeach()
+endif()
+
 # All that a GPU runs in one program, for a GPU that is lent for minutes: it loads cuBLASLt and makes a context once. It takes
 # the same variables of the environment; with PROTALBERT_TEST_SHIFT it needs --gtest_filter=-Attention.*, as above. What
 # a file defines is in a namespace without a name, and no two have a suite of the same name. ctest runs the nine alone,
