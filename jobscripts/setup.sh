@@ -58,8 +58,6 @@ ca-certificates      part of every cluster
 openmpi-bin          the MPI module (openmpi, cray-mpich)
 libopenmpi-dev       the MPI module (openmpi, cray-mpich)
 libhdf5-openmpi-dev  HDF5 with MPI: module hdf5-parallel, phdf5 or cray-hdf5-parallel, or spack install hdf5+mpi
-libdnnl-dev          oneDNN: module onednn, or spack install onednn cpu_runtime=omp
-ocl-icd-opencl-dev   nothing: only the oneDNN of Debian asks for OpenCL
 libcli11-dev         spack install cli11
 libspdlog-dev        spack install spdlog
 libtomlplusplus-dev  spack install tomlplusplus

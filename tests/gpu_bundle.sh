@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Packs the programs with all that they need, for a machine with a GPU that has neither MPI nor HDF5, Kokkos or oneDNN.
+# Packs the programs with all that they need, for a machine with a GPU that has neither MPI nor HDF5 or Kokkos.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source jobscripts/local.sh

@@ -1,5 +1,5 @@
 // protalbert_bench embed: the program's compute path (plan, pack, encode, extract) with random weights or a
-// checkpoint's, beside the rate of oneDNN's plain matrix product in the same run.
+// checkpoint's, beside the rate of oneDNN's plain matrix product in the same run, where the program has oneDNN.
 
 #include <fmt/format.h>
 
@@ -89,13 +89,14 @@ void run(const Options& options, BenchRun& bench) {
             append_protein(batch, proteins[protein], protein, vocabulary);
         start_batch(embedder, batch);
     };
-    // The largest batch first, untimed: it compiles the products' code and reaches the largest memory.
+    // The largest batch first, untimed: it reaches the largest memory.
     start_one(0);
     finish_batch(embedder, vectors);
     double peak = peak_memory();
 
     std::optional<ReferenceProduct> product;
-    if (!options.without_product) product.emplace(product_rows, product_outputs, product_inputs);
+    if (!options.without_product && ReferenceProduct::available())
+        product.emplace(ReferenceShape{product_rows, product_outputs, product_inputs});
     std::vector<double> product_rates;
     double seconds = 0;
     for (std::uint64_t b = 0; b < plan.batch_count(); ++b) {
@@ -130,6 +131,8 @@ void run(const Options& options, BenchRun& bench) {
                                     product_rate * 1e-9, product_rows, product_inputs, product_inputs, product_outputs,
                                     product->way(), product_rates.size()));
         log_information(fmt::format("model / product       {:12.3f}", rate / product_rate));
+    } else if (!options.without_product) {
+        log_information(ReferenceProduct::absence);
     }
     log_information(fmt::format("peak memory           {:>12}   a rank", format_bytes(peak)));
     bench.report = {{"proteins", proteins.size()},

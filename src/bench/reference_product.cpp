@@ -1,5 +1,26 @@
 #include "bench/reference_product.hpp"
 
+#ifndef PROTALBERT_ONEDNN
+
+#include "base/error.hpp"
+
+namespace protalbert {
+
+struct ReferenceProduct::State {
+    std::string way;
+};
+
+bool ReferenceProduct::available() { return false; }
+ReferenceProduct::ReferenceProduct(const ReferenceShape&) { throw Error(absence); }
+ReferenceProduct::~ReferenceProduct() = default;
+void ReferenceProduct::run() {}
+double ReferenceProduct::rate() { return 0; }
+const std::string& ReferenceProduct::way() const { return state_->way; }
+
+}  // namespace protalbert
+
+#else
+
 #include <chrono>
 #include <functional>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -7,6 +28,9 @@
 
 namespace protalbert {
 namespace {
+
+using dnnl::memory;
+using Tag = memory::format_tag;
 
 double seconds_of(const std::function<void()>& work) {
     const auto start = std::chrono::steady_clock::now();
@@ -17,72 +41,93 @@ double seconds_of(const std::function<void()>& work) {
 // Repetitions of each way before one is chosen; the first also compiles its code.
 constexpr int trials = 3;
 
+memory::desc matrix(std::int64_t rows, std::int64_t columns, Tag tag) {
+    return memory::desc({rows, columns}, memory::data_type::f32, tag);
+}
+
+float* floats(const memory& array) { return static_cast<float*>(array.get_data_handle()); }
+
+/// Small values that are no powers of two, so that nothing is skipped or denormal.
+void fill(const memory& array) {
+    const std::size_t n = array.get_desc().get_size() / sizeof(float);
+    for (std::size_t i = 0; i < n; ++i) floats(array)[i] = 0.01F * (static_cast<float>(i % 97) - 48);
+}
+
+struct Way {
+    std::string name;
+    bool sgemm;
+    Tag right;
+};
+
+std::vector<Way> ways(const ReferenceShape& shape) {
+    if (shape.right_given) return {{"sgemm", true, Tag::ab}, {"matmul", false, Tag::ab}};
+    return {{"sgemm", true, Tag::ab},
+            {"sgemm, transposed weights", true, Tag::ba},
+            {"matmul", false, Tag::ab},
+            {"matmul, transposed weights", false, Tag::ba},
+            {"matmul, weights in its own layout", false, Tag::any}};
+}
+
 }  // namespace
 
 struct ReferenceProduct::State {
+    ReferenceShape shape;
     dnnl::engine engine{dnnl::engine::kind::cpu, 0};
     dnnl::stream stream{engine};
-    std::int64_t M, N, K;
-    dnnl::memory x, weight, out;
+    memory left, right, out;
     std::string way;
     std::function<void()> run;
+
+    explicit State(const ReferenceShape& of)
+        : shape(of),
+          left(matrix(shape.M, shape.K, shape.left_transposed ? Tag::ba : Tag::ab), engine),
+          out(matrix(shape.M, shape.N, Tag::ab), engine) {
+        fill(left);
+        fill(out);
+    }
+
+    /// What runs the product with sgemm and a right operand of its own.
+    std::function<void()> sgemm(Tag tag) {
+        const memory right(matrix(shape.K, shape.N, tag), engine);
+        fill(right);
+        return [this, right, transposed = tag == Tag::ba] {
+            const std::int64_t M = shape.M, N = shape.N, K = shape.K;
+            dnnl_sgemm(shape.left_transposed ? 'T' : 'N', transposed ? 'T' : 'N', M, N, K, 1, floats(left),
+                       shape.left_transposed ? M : K, floats(right), transposed ? K : N, shape.accumulate ? 1 : 0,
+                       floats(out), N);
+        };
+    }
+
+    /// The same with the matmul primitive.
+    std::function<void()> matmul(Tag tag) {
+        dnnl::primitive_attr attributes;
+        if (shape.accumulate) {
+            dnnl::post_ops accumulation;
+            accumulation.append_sum(1);
+            attributes.set_post_ops(accumulation);
+        }
+        const memory::desc wanted = matrix(shape.K, shape.N, tag);
+#if DNNL_VERSION_MAJOR >= 3
+        const dnnl::matmul::primitive_desc chosen(engine, left.get_desc(), wanted, out.get_desc(), attributes);
+#else
+        const dnnl::matmul::desc product(left.get_desc(), wanted, out.get_desc());
+        const dnnl::matmul::primitive_desc chosen(product, attributes, engine);
+#endif
+        const memory right(chosen.weights_desc(), engine);
+        fill(right);
+        return [this, primitive = dnnl::matmul(chosen), right] {
+            primitive.execute(stream, {{DNNL_ARG_SRC, left}, {DNNL_ARG_WEIGHTS, right}, {DNNL_ARG_DST, out}});
+            stream.wait();
+        };
+    }
 };
 
-ReferenceProduct::ReferenceProduct(std::int64_t M, std::int64_t N, std::int64_t K) : state_(new State) {
-    using dnnl::memory;
-    using Tag = memory::format_tag;
-    State& state = *state_;
-    state.M = M;
-    state.N = N;
-    state.K = K;
-    const auto description = [](std::int64_t rows, std::int64_t columns, Tag tag) {
-        return memory::desc({rows, columns}, memory::data_type::f32, tag);
-    };
-    state.x = memory(description(M, K, Tag::ab), state.engine);
-    state.out = memory(description(M, N, Tag::ab), state.engine);
-    // Small values that are no powers of two, so that nothing is skipped or denormal.
-    const auto fill = [](memory& array, std::int64_t n) {
-        auto* values = static_cast<float*>(array.get_data_handle());
-        for (std::int64_t i = 0; i < n; ++i) values[i] = 0.01F * static_cast<float>(i % 97 - 48);
-    };
-    fill(state.x, M * K);
+bool ReferenceProduct::available() { return true; }
 
-    struct Way {
-        std::string name;
-        Tag tag;
-        bool gemm;
-    };
+ReferenceProduct::ReferenceProduct(const ReferenceShape& shape) : state_(new State(shape)) {
     double best = 0;
-    for (const Way& way :
-         {Way{"gemm", Tag::ab, true}, Way{"gemm, transposed weights", Tag::ba, true}, Way{"matmul", Tag::ab, false},
-          Way{"matmul, transposed weights", Tag::ba, false}, Way{"matmul, its own layout", Tag::any, false}}) {
-        memory weight;
-        std::function<void()> run;
-        if (way.gemm) {
-            weight = memory(description(K, N, way.tag), state.engine);
-            const auto* a = static_cast<const float*>(state.x.get_data_handle());
-            const auto* b = static_cast<const float*>(weight.get_data_handle());
-            auto* c = static_cast<float*>(state.out.get_data_handle());
-            const bool transposed = way.tag == Tag::ba;
-            run = [=] { dnnl_sgemm('N', transposed ? 'T' : 'N', M, N, K, 1, a, K, b, transposed ? K : N, 0, c, N); };
-        } else {
-            const memory::desc weights = description(K, N, way.tag);
-#if DNNL_VERSION_MAJOR >= 3
-            const dnnl::matmul::primitive_desc chosen(state.engine, state.x.get_desc(), weights, state.out.get_desc());
-#else
-            const dnnl::matmul::desc matmul(state.x.get_desc(), weights, state.out.get_desc());
-            const dnnl::matmul::primitive_desc chosen(matmul, state.engine);
-#endif
-            weight = memory(chosen.weights_desc(), state.engine);
-            const dnnl::matmul primitive(chosen);
-            State* const owner = &state;
-            run = [owner, primitive, weight] {
-                primitive.execute(owner->stream,
-                                  {{DNNL_ARG_SRC, owner->x}, {DNNL_ARG_WEIGHTS, weight}, {DNNL_ARG_DST, owner->out}});
-                owner->stream.wait();
-            };
-        }
-        fill(weight, K * N);
+    for (const Way& way : ways(shape)) {
+        std::function<void()> run = way.sgemm ? state_->sgemm(way.right) : state_->matmul(way.right);
         double fastest = 0;
         for (int trial = 0; trial < trials; ++trial) {
             const double seconds = seconds_of(run);
@@ -90,21 +135,24 @@ ReferenceProduct::ReferenceProduct(std::int64_t M, std::int64_t N, std::int64_t 
         }
         if (best == 0 || fastest < best) {
             best = fastest;
-            state.way = way.name;
-            state.weight = weight;
-            state.run = run;
+            state_->way = way.name;
+            state_->run = std::move(run);
         }
     }
 }
 
 ReferenceProduct::~ReferenceProduct() = default;
 
+void ReferenceProduct::run() { state_->run(); }
+
 double ReferenceProduct::rate() {
     const double seconds = seconds_of(state_->run);
-    return 2.0 * static_cast<double>(state_->M) * static_cast<double>(state_->N) * static_cast<double>(state_->K) /
-           seconds;
+    const ReferenceShape& of = state_->shape;
+    return 2.0 * static_cast<double>(of.M) * static_cast<double>(of.N) * static_cast<double>(of.K) / seconds;
 }
 
 const std::string& ReferenceProduct::way() const { return state_->way; }
 
 }  // namespace protalbert
+
+#endif

@@ -51,22 +51,6 @@ elseif(Kokkos_ENABLE_CUDA OR Kokkos_ENABLE_HIP OR Kokkos_ENABLE_SYCL)
                      "and SYCL, or let jobscripts/setup.sh build one.")
 endif()
 
-# A oneDNN with a GPU side, as Debian's, stops CMake by itself where OpenCL is missing.
-find_package(OpenCL QUIET)
-if(NOT OpenCL_FOUND)
-  message(STATUS "OpenCL was not found. If oneDNN asks for it below: apt install ocl-icd-opencl-dev (Debian's oneDNN does).")
-endif()
-find_package(dnnl QUIET)
-if(NOT dnnl_FOUND)
-  dependency_problem("oneDNN was not found. Debian: apt install libdnnl-dev. Cluster: module load onednn (or spack install "
-                     "onednn), and set DNNL_ROOT in Makefile.inc to its folder.")
-elseif(dnnl_VERSION VERSION_LESS 2.6)
-  dependency_problem("oneDNN ${dnnl_VERSION} is too old: 2.6 is needed. Set DNNL_ROOT in Makefile.inc to a newer one.")
-elseif(NOT DNNL_CPU_RUNTIME STREQUAL OMP)
-  dependency_problem("The oneDNN in ${dnnl_DIR} runs on ${DNNL_CPU_RUNTIME} threads, which would compete with OpenMP's for the "
-                     "cores. Set DNNL_ROOT in Makefile.inc to one built with DNNL_CPU_RUNTIME=OMP (spack: onednn cpu_runtime=omp).")
-endif()
-
 find_package(OpenMP QUIET COMPONENTS CXX)
 if(NOT OpenMP_CXX_FOUND)
   dependency_problem("${CMAKE_CXX_COMPILER} does not know OpenMP. Debian: apt install g++ (for clang libomp-dev), or set CXX in Makefile.inc.")
@@ -108,4 +92,26 @@ endif()
 message(STATUS "MPI: ${MPI_CXX_COMPILER} (MPI ${MPI_CXX_VERSION})")
 message(STATUS "HDF5: ${HDF5_VERSION}, parallel, ${HDF5_INCLUDE_DIRS}")
 message(STATUS "Kokkos: ${Kokkos_VERSION} in ${Kokkos_DIR}")
-message(STATUS "oneDNN: ${dnnl_VERSION} in ${dnnl_DIR}")
+
+# Only the benchmarks' yardstick, and never a reason to stop.
+find_package(dnnl QUIET)
+unset(dnnl_usable CACHE)
+if(NOT dnnl_FOUND)
+  message(STATUS "oneDNN was not found: protalbert_bench will compare products with nothing")
+elseif(dnnl_VERSION VERSION_LESS 2.6)
+  message(STATUS "oneDNN ${dnnl_VERSION} (${dnnl_LIBRARY}) is not used: 2.6 is needed")
+elseif(NOT dnnl_CPU_RUNTIME STREQUAL OMP)
+  message(STATUS "oneDNN ${dnnl_VERSION} (${dnnl_LIBRARY}) is not used: its threads are of ${dnnl_CPU_RUNTIME} and would compete "
+                 "with OpenMP's for the cores; DNNL_CPU_RUNTIME=OMP builds one that can be (spack: onednn cpu_runtime=omp)")
+else()
+  # A library may need others that are not here. Asked anew each time, as somebody may have installed them.
+  file(WRITE ${CMAKE_BINARY_DIR}/dnnl_usable.cpp
+       "#include <oneapi/dnnl/dnnl.hpp>\nint main() { return dnnl::engine::get_count(dnnl::engine::kind::cpu) == 0; }\n")
+  try_compile(dnnl_usable ${CMAKE_BINARY_DIR} ${CMAKE_BINARY_DIR}/dnnl_usable.cpp LINK_LIBRARIES DNNL::dnnl OpenMP::OpenMP_CXX
+              CXX_STANDARD 20)
+  if(dnnl_usable)
+    message(STATUS "oneDNN: ${dnnl_VERSION}, ${dnnl_LIBRARY} (for protalbert_bench alone)")
+  else()
+    message(STATUS "oneDNN ${dnnl_VERSION} (${dnnl_LIBRARY}) is not used: a program with it does not link")
+  endif()
+endif()

@@ -115,9 +115,10 @@ def main():
         print(line, flush=True)
     common.print_table("residues/s", ours, others)
     if not gpu:
-        ratios = sorted(report["model_over_product"] for report in reports)
+        # A protalbert_bench built without oneDNN has none.
+        ratios = sorted(report["model_over_product"] for report in reports if "model_over_product" in report)
         print(f"\nmodel FLOP/s over oneDNN's plain product: {ratios[len(ratios) // 2]:.3f}  "
-              f"({ratios[0]:.3f} .. {ratios[-1]:.3f})")
+              f"({ratios[0]:.3f} .. {ratios[-1]:.3f})" if ratios else "\nprotalbert_bench was built without oneDNN")
         print(f"peak memory of protalbert: {max(report['peak_bytes'] for report in reports) / 1e9:.2f} GB")
     slow = [name for name, rates in others.items()
             if options.least and statistics.median(ours) < options.least * statistics.median(rates)]

@@ -24,8 +24,7 @@ void note(std::size_t bytes) {
 
 }  // namespace
 
-// The program's two ways to memory: operator new, and aligned_alloc for the backend's arrays. (oneDNN packs operands
-// into memory of its own, by posix_memalign.)
+// The program's two ways to memory: operator new, and aligned_alloc for the backend's arrays.
 void* operator new(std::size_t bytes) {
     note(bytes);
     if (void* memory = std::malloc(bytes > 0 ? bytes : 1)) return memory;
