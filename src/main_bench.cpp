@@ -30,7 +30,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
         CLI::App* parser = app.add_subcommand(name, description);
         commands.push_back({parser, options(*parser)});
     };
-    add("kernels", "every numerical operation: time, bandwidth, FLOP/s", add_bench_kernels);
+    add("kernels", "every numerical operation: time, bandwidth, FLOP/s; products beside oneDNN's", add_bench_kernels);
     add("train", "training steps: tokens/s, FLOP/s, the time of each part", add_bench_train);
     add("embed", "embedding, with random weights or a checkpoint's: residues/s, FLOP/s beside oneDNN's plain product",
         add_bench_embed);

@@ -11,6 +11,7 @@
 #include "bench/bench.hpp"
 #include "bench/bench_device.hpp"
 #include "bench/bench_proteins.hpp"
+#include "bench/reference_product.hpp"
 #include "comm/number_range.hpp"
 #include "comm/program.hpp"
 #include "model/cost.hpp"
@@ -27,7 +28,7 @@ struct Options {
     std::int64_t tokens = 2048;
     std::int64_t length = 512;
     double seconds = 0.5;
-    bool without_limits = false;
+    bool without_limits = false, without_product = false;
     DeviceChoice device;
 };
 
@@ -36,7 +37,8 @@ struct Operation {
     std::string name;
     double flops, bytes;
     std::function<void()> run;
-    std::string note;  ///< what a reader of its figures must know
+    std::string note;                            ///< what a reader of its figures must know
+    std::optional<ReferenceShape> product = {};  ///< what oneDNN is to compute for comparison
 };
 
 /// What the device does at most, measured: bytes copied a second, read and written, and FLOP/s of a product.
@@ -87,7 +89,7 @@ class Problem {
         row_mean = numbers(T);
         row_rstd = numbers(T);
         logsumexp = numbers(A * T);
-        decoder = activations(V * E);
+        decoder = weights(V * E);
         bias = activations(std::max(3 * H, F));
         small = activations(T * std::max(E, V));
         small_too = activations(T * std::max(E, V));
@@ -95,7 +97,7 @@ class Problem {
         hidden_too = activations(T * H);
         wide = activations(T * std::max(F, 3 * H));
         wide_too = activations(T * std::max(F, 3 * H));
-        weight = activations(std::max({3 * H * H, F * H, H * E, V * E}));
+        weight = weights(std::max({3 * H * H, F * H, H * E, V * E}));
         vectors = static_cast<float*>(memory(static_cast<std::size_t>(T * H) * sizeof(float)));
         masters = numbers(F * H);
         gradient = numbers(std::max({3 * H * H, F * H, H * E, V * E, P * E}));
@@ -153,6 +155,13 @@ class Problem {
         return copies;
     }
 
+    /// As a model has them: a backend may keep them in a form of its own, made once for all iterations.
+    Weight weights(std::int64_t n) {
+        if (backend_.precision() == Precision::float32)
+            return backend_.compute_copy(numbers(n), nullptr, n, default_stream);
+        return activations(n);
+    }
+
     Backend& backend_;
     std::vector<DeviceMemory> memories_;
     std::vector<std::int64_t> offsets_;
@@ -182,6 +191,11 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
     const auto product = [](std::int64_t m, std::int64_t n, std::int64_t k) {
         return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
     };
+    // A product with a weight of the layers, in which oneDNN is compared.
+    const auto add_product = [&](std::string name, ReferenceShape shape, double elements, std::function<void()> run) {
+        add(std::move(name), product(shape.M, shape.N, shape.K), elements, std::move(run));
+        list.back().product = shape;
+    };
     const auto sum = [](auto... sizes) { return (0.0 + ... + static_cast<double>(sizes)); };
     const auto pairs = [&p] {
         double all = 0;
@@ -200,22 +214,25 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
         b.embedding_backward({p.gradient, p.gradient, p.gradient, p.vector_gradient, p.vector_gradient}, p.small_too,
                              p.row_mean, p.row_rstd, p.ids, tables, T, E, V, p.P, default_stream);
     });
-    add("linear, QKV", product(T, 3 * H, H), sum(T * H, 3 * H * H, 3 * T * H),
-        [=, &b, &p] { b.linear(p.wide, p.hidden, p.weight, p.bias, T, 3 * H, H, default_stream); });
-    add("linear, attention output", product(T, H, H), sum(2 * T * H, H * H),
-        [=, &b, &p] { b.linear(p.hidden_too, p.hidden, p.weight, p.bias, T, H, H, default_stream); });
-    add("linear_gelu, feed-forward input", product(T, F, H), sum(T * H, F * H, 2 * T * F),
-        [=, &b, &p] { b.linear_gelu(p.wide, p.wide_too, p.hidden, p.weight, p.bias, form, T, F, H, default_stream); });
-    add("linear, feed-forward output", product(T, H, F), sum(T * F, F * H, T * H),
-        [=, &b, &p] { b.linear(p.hidden_too, p.wide, p.weight, p.bias, T, H, F, default_stream); });
+    add_product("linear, QKV", {T, 3 * H, H}, sum(T * H, 3 * H * H, 3 * T * H),
+                [=, &b, &p] { b.linear(p.wide, p.hidden, p.weight, p.bias, T, 3 * H, H, default_stream); });
+    add_product("linear, attention output", {T, H, H}, sum(2 * T * H, H * H),
+                [=, &b, &p] { b.linear(p.hidden_too, p.hidden, p.weight, p.bias, T, H, H, default_stream); });
+    add_product("linear_gelu, feed-forward input", {T, F, H}, sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
+        b.linear_gelu(p.wide, p.wide_too, p.hidden, p.weight, p.bias, form, T, F, H, default_stream);
+    });
+    add_product("linear, feed-forward output", {T, H, F}, sum(T * F, F * H, T * H),
+                [=, &b, &p] { b.linear(p.hidden_too, p.wide, p.weight, p.bias, T, H, F, default_stream); });
     // With the residuals that training adds.
-    add("linear_backward_data, QKV", product(T, H, 3 * H), sum(3 * T * H, 3 * H * H, 2 * T * H),
-        [=, &b, &p] { b.linear_backward_data(p.hidden_too, p.wide, p.weight, p.hidden, T, 3 * H, H, default_stream); });
-    add("linear_backward_data, attention output", product(T, H, H), sum(2 * T * H, H * H),
-        [=, &b, &p] { b.linear_backward_data(p.hidden_too, p.hidden, p.weight, {}, T, H, H, default_stream); });
-    add("linear_backward_data, feed-forward input", product(T, H, F), sum(T * F, F * H, 2 * T * H),
-        [=, &b, &p] { b.linear_backward_data(p.hidden_too, p.wide, p.weight, p.hidden, T, F, H, default_stream); });
-    add("linear_backward_data_gelu, feed-forward output", product(T, H, F), sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
+    add_product("linear_backward_data, QKV", {T, H, 3 * H}, sum(3 * T * H, 3 * H * H, 2 * T * H), [=, &b, &p] {
+        b.linear_backward_data(p.hidden_too, p.wide, p.weight, p.hidden, T, 3 * H, H, default_stream);
+    });
+    add_product("linear_backward_data, attention output", {T, H, H}, sum(2 * T * H, H * H),
+                [=, &b, &p] { b.linear_backward_data(p.hidden_too, p.hidden, p.weight, {}, T, H, H, default_stream); });
+    add_product("linear_backward_data, feed-forward input", {T, H, F}, sum(T * F, F * H, 2 * T * H), [=, &b, &p] {
+        b.linear_backward_data(p.hidden_too, p.wide, p.weight, p.hidden, T, F, H, default_stream);
+    });
+    add_product("linear_backward_data_gelu, feed-forward output", {T, H, F}, sum(T * H, F * H, 2 * T * F), [=, &b, &p] {
         b.linear_backward_data_gelu(p.wide, p.vector_gradient, p.hidden, p.weight, p.wide_too, form, T, H, F,
                                     default_stream);
     });
@@ -239,7 +256,8 @@ std::vector<Operation> operations(Backend& b, const ModelConfig& config, Problem
                                 b.linear_backward_weight(p.gradient, of.dbias, of.dy, of.x, true, rows, of.N, of.K,
                                                          default_stream);
                             },
-                            {}});
+                            {},
+                            ReferenceShape{of.N, of.K, rows, true, true, true}});
     };
     weight_gradients("", T, p.hidden, p.wide);
     if (p.deep_wide) weight_gradients(fmt::format(", {} T", p.deep_T / T), p.deep_T, p.deep_hidden, p.deep_wide);
@@ -304,27 +322,34 @@ class Stopwatch {
     struct Time {
         double seconds;  ///< median
         std::size_t runs;
+        double other_seconds;  ///< median of what it is compared with
     };
 
     explicit Stopwatch(Backend& backend) : backend_(backend), begin_(backend), end_(backend) {}
 
-    Time time(const std::function<void()>& run, double least_seconds) {
-        run();  // compiles code and touches memory
-        std::vector<double> times;
+    /// With `other`, both in turns, so that what disturbs the machine disturbs both.
+    Time time(const std::function<void()>& run, double least_seconds, const std::function<void()>& other = {}) {
+        once(run);  // compiles code and touches memory
+        std::vector<double> times, other_times;
         double all = 0;
         // Three runs make a median; 1000 are enough for the smallest.
         while (times.size() < 3 || (all < least_seconds && times.size() < 1000)) {
-            backend_.record(begin_.get(), default_stream);
-            run();
-            backend_.record(end_.get(), default_stream);
-            backend_.wait_for(end_.get());
-            times.push_back(backend_.seconds_between(begin_.get(), end_.get()));
+            if (other) other_times.push_back(once(other));
+            times.push_back(once(run));
             all += times.back();
         }
-        return {median(times), times.size()};
+        return {median(times), times.size(), other ? median(other_times) : 0};
     }
 
   private:
+    double once(const std::function<void()>& run) {
+        backend_.record(begin_.get(), default_stream);
+        run();
+        backend_.record(end_.get(), default_stream);
+        backend_.wait_for(end_.get());
+        return backend_.seconds_between(begin_.get(), end_.get());
+    }
+
     Backend& backend_;
     const OwnEvent begin_, end_;
 };
@@ -356,6 +381,19 @@ Limits measure_limits(Backend& backend, const Problem& problem, Stopwatch& stopw
     return limits;
 }
 
+/// Whether products are timed beside oneDNN's, which are on the CPU and in float32. Where they could be, says why not.
+bool compares_products(const Options& options, const Backend& backend) {
+    if (options.without_product || !backend.host_reaches_memory()) return false;
+    if (!ReferenceProduct::available()) {
+        log_information(ReferenceProduct::absence);
+    } else if (backend.precision() != Precision::float32) {
+        log_information("products are compared with oneDNN's in float32 alone");
+    } else {
+        return true;
+    }
+    return false;
+}
+
 void run(const Options& options, BenchRun& bench) {
     const Vocabulary vocabulary = default_vocabulary();
     const ModelConfig config = bench_model(options.sizes, vocabulary);
@@ -372,11 +410,17 @@ void run(const Options& options, BenchRun& bench) {
                                 {"copy_bytes_per_second", limits->copy},
                                 {"product_flops_per_second", limits->product}});
     }
-    log_information(fmt::format("{:<48}{:>12}{:>12}{:>12}{:>8}{}", "operation", "ms", "GFLOP/s", "GB/s", "runs",
-                                limits ? fmt::format("{:>12}{:>12}", "floor, ms", "over floor") : std::string()));
+    const bool compares = compares_products(options, *backend);
+    log_information(fmt::format("{:<48}{:>12}{:>12}{:>12}{:>8}{}{}", "operation", "ms", "GFLOP/s", "GB/s", "runs",
+                                limits ? fmt::format("{:>12}{:>12}", "floor, ms", "over floor") : std::string(),
+                                compares ? fmt::format("{:>12}", "x oneDNN") : std::string()));
     double product = 0, attention_flops = 0, attention_seconds = 0;  // FLOP/s, FLOP and seconds
+    std::vector<std::pair<double, std::string>> ratios;              // over oneDNN's rate, of the products
     for (const Operation& operation : operations(*backend, config, problem)) {
-        const auto [seconds, runs] = stopwatch.time(operation.run, options.seconds);
+        std::optional<ReferenceProduct> reference;
+        if (compares && operation.product) reference.emplace(*operation.product);
+        const auto [seconds, runs, reference_seconds] = stopwatch.time(
+            operation.run, options.seconds, reference ? [&] { reference->run(); } : std::function<void()>());
         const double flop_rate = operation.flops / seconds, byte_rate = operation.bytes / seconds;
         std::string line = fmt::format("{:<48}{:>12.4f}{:>12}{:>12.2f}{:>8}", operation.name, 1e3 * seconds,
                                        operation.flops > 0 ? fmt::format("{:.1f}", 1e-9 * flop_rate) : std::string("-"),
@@ -389,6 +433,14 @@ void run(const Options& options, BenchRun& bench) {
             line += fmt::format("{:>12.4f}{:>12.2f}", 1e3 * floor, seconds / floor);
             entry["floor_seconds"] = floor;
             entry["over_floor"] = seconds / floor;
+        }
+        if (reference) {
+            const double ratio = reference_seconds / seconds;
+            line += fmt::format("{:>12.2f}", ratio);
+            entry["over_onednn"] = ratio;
+            entry["onednn_flops_per_second"] = operation.flops / reference_seconds;
+            entry["onednn_way"] = reference->way();
+            ratios.emplace_back(ratio, operation.name);
         }
         if (!operation.note.empty()) {
             line += "  " + operation.note;
@@ -410,12 +462,27 @@ void run(const Options& options, BenchRun& bench) {
         log_information(
             "floor: those bytes at the copy's rate or those FLOP at the product's, whichever takes longer. Arrays that "
             "stay in a cache can be faster.");
+    nlohmann::json details = nlohmann::json::object();
+    if (!ratios.empty()) {
+        log_information(
+            "x oneDNN: our rate over that of its fastest way for the product alone, without bias, GELU or residual; "
+            "both "
+            "timed in turns.");
+        std::sort(ratios.begin(), ratios.end());
+        std::vector<double> values;
+        for (const auto& [ratio, name] : ratios) values.push_back(ratio);
+        const double middle = median(values);
+        log_information(fmt::format("x oneDNN, {} products: lowest {:.2f} ({}), median {:.2f}", ratios.size(),
+                                    ratios.front().first, ratios.front().second, middle));
+        details = {{"lowest_over_onednn", ratios.front().first}, {"median_over_onednn", middle}};
+    }
     const double slowness = product * attention_seconds / attention_flops;
     log_information(
         fmt::format("a FLOP of attention, forward and backward, takes {:.2f} times as long as one of the feed-forward "
                     "product; samples are shared out as if {}",
                     slowness, attention_slowness));
-    bench.figure = {"product_flops_per_second", product, "FLOP/s", {{"attention_slowness", slowness}}};
+    details["attention_slowness"] = slowness;
+    bench.figure = {"product_flops_per_second", product, "FLOP/s", details};
 }
 
 }  // namespace
@@ -434,6 +501,8 @@ BenchAction add_bench_kernels(CLI::App& command) {
         ->check(number_range(0, 3600));
     command.add_flag("--without-limits", options->without_limits,
                      "do not measure a GPU's limits first, whose large product takes long where products are slow");
+    command.add_flag("--without-product", options->without_product,
+                     "on a CPU, do not time oneDNN's products beside the layers'");
     add_device_options(command, options->device);
     return [options](BenchRun& bench) { run(*options, bench); };
 }
