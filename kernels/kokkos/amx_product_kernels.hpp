@@ -103,7 +103,7 @@ static constexpr ProductKernels amx_kernels(const char* name) {
             .step_elements = 2,
             .step_multiple = amx_side,
             .block_steps = 256,
-            .task_rows = 192,
+            .task_rows = 576,
             .reads_memory = false,
             .pack_left = pack_left_amx,
             .pack_right = pack<Items::pairs, amx_lines>,

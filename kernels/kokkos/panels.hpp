@@ -106,7 +106,7 @@ struct ProductKernels {
     std::int64_t step_elements;  ///< elements of k in a step
     std::int64_t step_multiple;  ///< steps are filled up with zeros to a multiple of so many
     std::int64_t block_steps;    ///< at most
-    std::int64_t task_rows;      ///< of a task's tile: a block of the left operand takes half a second-level cache
+    std::int64_t task_rows;      ///< of a task's tile: each panel of the right operand meets so many rows in the cache
     bool reads_memory;           ///< whether the left operand need not be packed
     Pack pack_left, pack_right;
     void (*compute)(const ProductTile& tile);

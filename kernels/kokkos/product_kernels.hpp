@@ -360,7 +360,7 @@ static constexpr ProductKernels vector_kernels(const char* name) {
             .step_elements = left == Items::floats ? 1 : 2,
             .step_multiple = 1,
             .block_steps = block_steps,
-            .task_rows = lanes == 16 ? 192 : 144,
+            .task_rows = 576,
             .reads_memory = left == Items::floats,
             .pack_left = pack<left, tile_rows>,
             .pack_right = pack<right, tile_columns>,

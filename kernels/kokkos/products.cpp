@@ -40,7 +40,7 @@ struct Tiles {
 /// `fixed_rows`: the rows of a tile may not depend on the number of threads.
 Tiles cut(const ProductKernels& kernels, std::int64_t m, std::int64_t n, std::int64_t k, int threads, bool fixed_rows) {
     // Sums of a tile stay in the second-level cache, and the left operand's panels are read so often.
-    constexpr std::int64_t most_columns = 1024;
+    constexpr std::int64_t most_columns = 512;
     constexpr std::int64_t least_columns = 128;
     constexpr std::int64_t tasks_a_thread = 6;  // the last ones end within a sixth of the whole
     std::int64_t rows = std::min(multiple(m, kernels.rows), kernels.task_rows);
@@ -53,11 +53,10 @@ Tiles cut(const ProductKernels& kernels, std::int64_t m, std::int64_t n, std::in
     return {rows, columns, pieces(m, rows), pieces(n, columns)};
 }
 
-/// The place and size of tile `index` of a result [m, n]. Neighbours in time share their columns: of the two operands
-/// the right one is the longer.
+/// The place and size of tile `index` of a result [m, n]. Neighbours in time share their rows.
 void place(ProductTile& tile, const Tiles& tiles, std::int64_t index, std::int64_t m, std::int64_t n) {
-    tile.row = index % tiles.row_tiles * tiles.rows;
-    tile.column = index / tiles.row_tiles * tiles.columns;
+    tile.row = index / tiles.column_tiles * tiles.rows;
+    tile.column = index % tiles.column_tiles * tiles.columns;
     tile.rows = std::min(tiles.rows, m - tile.row);
     tile.columns = std::min(tiles.columns, n - tile.column);
 }
