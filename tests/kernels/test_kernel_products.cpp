@@ -220,6 +220,61 @@ TEST(Products, BackwardWeightOverManyRows) {
     expect_close(to_doubles(bias.host()), reference::column_sums(dy, T, N), bias_gradient_tolerance(T), "dbias");
 }
 
+/// A backend may keep what it makes of weights: not beyond a change of them, nor beyond their memory.
+TEST(Products, WeightsThatChange) {
+    const auto backend = test_backend();
+    constexpr Index T = 20, N = 24, K = 40, size = N * K;
+    Vector x = random_values(T * K, 1, 1), dy = random_values(T * N, 1, 2);
+    Tensor x_device(*backend, x), dy_device(*backend, dy);
+    const auto bytes = static_cast<std::size_t>(size) * sizeof(float);
+    auto* masters = static_cast<float*>(backend->allocate(bytes));
+    void* const copies = backend->allocate(static_cast<std::size_t>(size * backend->element_bytes()));
+    Weight weight;
+    const auto expect_products_of = [&](Vector w, const char* when) {
+        round_to(*backend, w);
+        // Where products read the masters themselves, what is written to them is to be seen without another call.
+        if (weight.data == nullptr || weight.element_bytes != sizeof(float))
+            weight = backend->compute_copy(masters, copies, size, {});
+        Tensor y(*backend, T * N), dx(*backend, T * K);
+        backend->linear(y.activations(), x_device.activations(), weight, {}, T, N, K, {});
+        backend->linear_backward_data(dx.activations(), dy_device.activations(), weight, {}, T, N, K, {});
+        expect_close(y.host(), reference::linear(x, w, {}, T, N, K), tolerance(*backend, product_tolerance), when);
+        expect_close(dx.host(), reference::linear_backward_data(dy, w, T, N, K), tolerance(*backend, product_tolerance),
+                     when);
+    };
+    const auto upload = [&](const Vector& w) {
+        backend->upload(masters, to_floats(w).data(), bytes, {});
+        backend->synchronize({});
+    };
+    upload(random_values(size, 0.2, 3));
+    expect_products_of(random_values(size, 0.2, 3), "first");
+    upload(random_values(size, 0.2, 4));
+    expect_products_of(random_values(size, 0.2, 4), "after an upload");
+
+    Guarded<float> gradient(*backend, to_floats(random_values(size, 1, 5)));
+    Guarded<float> moments(*backend, std::vector<float>(size)), squares(*backend, std::vector<float>(size));
+    OptimizerStep step;
+    step.learning_rate = 0.1;
+    step.clip = 0;
+    backend->adamw(masters, backend->element_bytes() == 4 ? nullptr : copies, moments.device(), squares.device(),
+                   gradient.device(), {{0, size, true}}, step, {});
+    std::vector<float> now(size);
+    backend->download(now.data(), masters, bytes, {});
+    backend->synchronize({});
+    EXPECT_GT(std::fabs(now[0] - random_values(size, 0.2, 4)[0]), 0.01);
+    expect_products_of(to_doubles(now), "after a step of the optimiser");
+
+    backend->set_zero(masters, bytes, {});
+    expect_products_of(Vector(size), "after zeroing");
+    backend->free(masters);
+    masters = static_cast<float*>(backend->allocate(bytes));
+    if (weight.element_bytes == sizeof(float)) weight.data = reinterpret_cast<std::byte*>(masters);
+    upload(random_values(size, 0.2, 6));
+    expect_products_of(random_values(size, 0.2, 6), "in memory that was another's");
+    backend->free(masters);
+    backend->free(copies);
+}
+
 /// What the library refuses, as PROTALBERT_TEST_REFUSALS makes the emulated one, is counted: it is not to pass unseen.
 TEST(Products, CountsRefusals) {
     const auto backend = test_backend();
