@@ -54,6 +54,7 @@ struct AmxTiles {
     static void multiply(std::int64_t, const TileEnd& end, const float* a, std::int64_t, const float* b,
                          std::int64_t steps) {
         constexpr std::int64_t tile_bytes = 64, panel_bytes = amx_lines * sizeof(float);
+        // To the compiler a tile's load reads no memory: what it reads, other functions or a tile's store have written.
         if (end.from == nullptr) {
             _tile_zero(0);
             _tile_zero(1);

@@ -30,7 +30,7 @@ bool has_f16c() {
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
 
-/// Whether there are AMX's tiles for bfloat16 and this process may use them. Leaf 7 alone tells: virtual machines
+/// Whether there are AMX's tiles for bfloat16 and this process may use them. Leaf 7 alone tells: some virtual machines
 /// report no leaf 0x1d, the tiles' sizes, but palette 1 (8 tiles of 16 rows of 64 bytes) is all that there is so far.
 /// Linux gives the tiles' registers to a process that asks for them, before its first instruction with one.
 bool has_amx_bf16() {

@@ -56,6 +56,12 @@ void outdate(PackedWeights& packed, const void* begin, std::size_t bytes) {
 }
 
 void forget(PackedWeights& packed, const void* begin, std::size_t bytes) {
+    // With an array all weights in it: it may begin with the freed memory's first byte, which is all that is known.
+    for (const PackedWeights::Array& array : packed.arrays) {
+        if (!overlap(array.begin, array.end, begin, bytes)) continue;
+        const auto size = static_cast<std::size_t>(array.end - array.begin) * sizeof(float);
+        std::erase_if(packed.weights, [&](const auto& weight) { return overlap(*weight, array.begin, size); });
+    }
     std::erase_if(packed.arrays,
                   [&](const PackedWeights::Array& array) { return overlap(array.begin, array.end, begin, bytes); });
     std::erase_if(packed.weights, [&](const auto& weight) { return overlap(*weight, begin, bytes); });

@@ -8,9 +8,9 @@
 // blocks of equally many steps, so that a panel of one block stays in the first-level cache; an operand's memory is
 // [block][panel][step][line], lines that fill up the last panel being zeros.
 //
-// An element of the result is the sum of its blocks, one after the other, each a chain of multiply-adds from its first
-// step to its last: the order depends on k alone. So a row of the result depends on its own row of the left operand and
-// on the right operand, to the last bit, wherever the row stands and whoever computes it.
+// An element of the result is the sum of its blocks, one after the other, each summed up from its first step to its
+// last in an order that the instruction set fixes. So a row of the result depends on its own row of the left operand
+// and on the right operand, to the last bit, wherever the row stands and whoever computes it.
 
 #include <algorithm>
 #include <cstdint>
@@ -90,7 +90,7 @@ struct ProductTile {
     Operand left_operand;                           ///< the left one as it is, where it is not packed
     std::int64_t row = 0, column = 0;               ///< of the operands' lines: multiples of the panels' widths
     std::int64_t rows = 0, columns = 0;
-    float* sums = nullptr;  ///< scratch [rows, columns], columns rounded up to a panel
+    float* sums = nullptr;  ///< scratch [rows, columns], both rounded up to a panel
     Finish finish;          ///< at (row, column)
 };
 

@@ -192,7 +192,7 @@ static void multiply_rows(const TileEnd& end, const float* a, std::int64_t strid
         for (std::int64_t step = 0; step < steps; ++step) {
             multiply_step<items, rows>(sums, [a](int r, int i) { return a + i * tile_rows + r; },
                                        {load(b), load(b + lanes)});
-            __builtin_prefetch(a + steps_ahead * tile_rows);
+            __builtin_prefetch(a + steps_ahead * stride);
             a += stride;
             b += tile_columns;
         }
@@ -309,7 +309,7 @@ static void compute(const ProductTile& tile) {
     for (std::int64_t block = 0; block < all.blocks(); ++block) {
         const std::int64_t steps = all.of_block(block);
         const bool last = block + 1 == all.blocks();
-        // A panel of the right operand stays in the first-level cache while all rows of the left one pass.
+        // A panel of the right operand stays in the nearest cache that holds it while all rows of the left one pass.
         for (std::int64_t column = 0; column < tile.columns; column += Tiles::columns) {
             const float* const b = tile.right + tile.right_panels.place(block, (tile.column + column) / Tiles::columns);
             const std::int64_t columns = std::min(Tiles::columns, tile.columns - column);
@@ -347,8 +347,7 @@ static void compute_tile(const ProductTile& tile) {
     compute<VectorTiles<items, Left::side_by_side>>(tile);
 }
 
-/// Steps of a block: a panel of the right operand, [block, tile_columns], and two tiles of the left one fill the first-
-/// level cache.
+/// Steps of a block, as measured: a panel of the right operand takes 32 KB of float32 with AVX-512, 24 KB with AVX2.
 constexpr int block_steps = lanes == 8 ? 384 : 256;
 
 template <Items left, Items right>

@@ -8,6 +8,7 @@
 #include <array>
 #include <initializer_list>
 
+#include "base/error.hpp"
 #include "kernels/kokkos/backend_class.hpp"
 #include "kernels/kokkos/instruction_sets.hpp"
 #include "kernels/kokkos/panels.hpp"
@@ -26,8 +27,8 @@ std::int64_t multiple(std::int64_t n, std::int64_t of) { return pieces(n, of) * 
 /// Multiply-adds below which a second thread costs more than it gains: a few microseconds of one core.
 constexpr std::int64_t worth_a_thread = 500'000;
 
-/// To pack the left operand costs as much as some tens of columns of the result. Where it has fewer than so many
-/// columns the operand is read as it is.
+/// Packing the left operand costs as much as some ten columns of the result. Up to so many columns the operand is read
+/// as it is, whose tiles are fetched a little less well.
 constexpr std::int64_t few_columns = 1024;
 
 /// The tiles of a result [m, n], each a task.
@@ -39,8 +40,7 @@ struct Tiles {
 
 /// `fixed_rows`: the rows of a tile may not depend on the number of threads.
 Tiles cut(const ProductKernels& kernels, std::int64_t m, std::int64_t n, std::int64_t k, int threads, bool fixed_rows) {
-    // Sums of a tile stay in the second-level cache, and the left operand's panels are read so often.
-    constexpr std::int64_t most_columns = 512;
+    constexpr std::int64_t most_columns = 512;  // as measured; more are not faster
     constexpr std::int64_t least_columns = 128;
     constexpr std::int64_t tasks_a_thread = 6;  // the last ones end within a sixth of the whole
     std::int64_t rows = std::min(multiple(m, kernels.rows), kernels.task_rows);
@@ -114,13 +114,14 @@ const float* KokkosBackend::packed_right(const Panels& panels, const Operand& op
 void KokkosBackend::product(std::int64_t m, std::int64_t n, std::int64_t k, const Operand& left, const Operand& right,
                             const Finish& finish, std::int64_t sums_stride) {
     if (m == 0 || n == 0) return;
+    PROTALBERT_CHECK(k > 0, "products have factors");
     const Panels right_lines = right_panels(kernels_, n, k);
     const float* const b = packed_right(right_lines, right, k);
     // Rows that are whole pages apart meet in the same places of a cache.
     constexpr std::int64_t page = 4096 / sizeof(float);
     const bool as_it_is = kernels_.reads_memory && n <= few_columns && left.stride % page != 0;
-    // Rows whose panels take 16 MB: more are read from memory again, fewer would read the right operand too often.
-    // Where that stays in a cache, the panels do, too: 1 MB for each thread.
+    // Rows whose panels take some 16 MB: more are read from memory again, fewer would read the right operand too often.
+    // Where that stays in a cache, the panels do, too: some 1 MB for each thread.
     constexpr std::int64_t right_in_cache = 1'000'000;  // elements
     const std::int64_t slice_floats = n * k <= right_in_cache ? 250'000 * threads_ : 4'000'000;
     const std::int64_t slice =
@@ -240,6 +241,7 @@ void KokkosBackend::linear_backward_weight(float* dweight, float* dbias, Activat
                                            std::int64_t T, std::int64_t N, std::int64_t K, Stream) {
     const float* const a = floats(dy);
     const float* const b = floats(x);
+    if (N == 0 || K == 0) return;
     if (T == 0) {
         if (!accumulate) {
             set_zero(dweight, static_cast<std::size_t>(N * K) * sizeof(float), {});
@@ -249,7 +251,7 @@ void KokkosBackend::linear_backward_weight(float* dweight, float* dbias, Activat
     }
 
     // Both operands are packed, a slice of tokens at a time, after which the result is read and written: where that
-    // stays in a cache the panels do, too, 1.6 MB of them; else they take 96 MB.
+    // stays in a cache the panels do, too, some 1.6 MB of them; else they take some 96 MB.
     constexpr std::int64_t result_in_cache = 500'000;  // elements
     const std::int64_t slice_floats = N * K <= result_in_cache ? 400'000 : 24'000'000;
     const std::int64_t slice = std::clamp<std::int64_t>(slice_floats / (N + K), std::min<std::int64_t>(T, 512), T);

@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <thread>
 
 #include "base/error.hpp"
@@ -24,6 +26,13 @@ using namespace std::chrono_literals;
 constexpr auto patience = 10s;
 constexpr auto look_every = 100ms;
 
+/// Whether `path` still names the open file.
+bool is_file(int descriptor, const std::filesystem::path& path) {
+    struct stat opened = {}, named = {};
+    return fstat(descriptor, &opened) == 0 && stat(path.c_str(), &named) == 0 && opened.st_dev == named.st_dev &&
+           opened.st_ino == named.st_ino;
+}
+
 }  // namespace
 
 RunLock::~RunLock() {
@@ -33,10 +42,20 @@ RunLock::~RunLock() {
 void RunLock::take(const RunPlace& place, bool make, const Communicator& communicator) {
     on_root(communicator, [&] {
         if (descriptor_ >= 0) return;
-        // For writing: NFS locks no file for one process alone that is open for reading.
-        descriptor_ = open(place.file.c_str(), O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0666);
-        if (descriptor_ < 0) return;
-        for (auto waited = 0ms; flock(descriptor_, LOCK_EX | LOCK_NB) != 0; waited += look_every) {
+        const auto open_file = [&] {
+            // For writing: NFS locks no file for one process alone that is open for reading.
+            if (descriptor_ >= 0) close(descriptor_);
+            descriptor_ = open(place.file.c_str(), O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0666);
+            return descriptor_ >= 0;
+        };
+        if (!open_file()) return;
+        for (auto waited = 0ms;; waited += look_every) {
+            if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0) {
+                // Whoever held the lock may have renamed or removed the file since it was opened here.
+                if (is_file(descriptor_, place.file) || !open_file()) return;
+                continue;
+            }
+            if (errno == EINTR) continue;
             if (errno != EWOULDBLOCK) {
                 log_warning(
                     fmt::format("the file system cannot tell whether another run is at work {} ({}); see to it "

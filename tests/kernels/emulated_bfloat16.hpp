@@ -72,12 +72,14 @@ inline void emulated_multiply(int sums, int a, int b) {
     auto& tile = emulated_tiles().tile;
     for (int m = 0; m < 16; ++m)
         for (int n = 0; n < 16; ++n) {
-            float sum = 0;
-            std::memcpy(&sum, &tile[sums][m][n], sizeof sum);
+            // First elements and second ones apart, then both to the sum.
+            float first = 0, second = 0, sum = 0;
             for (int k = 0; k < 16; ++k) {
-                sum = std::fma(first_of_pair(tile[a][m][k]), first_of_pair(tile[b][k][n]), sum);
-                sum = std::fma(second_of_pair(tile[a][m][k]), second_of_pair(tile[b][k][n]), sum);
+                first = std::fma(first_of_pair(tile[a][m][k]), first_of_pair(tile[b][k][n]), first);
+                second = std::fma(second_of_pair(tile[a][m][k]), second_of_pair(tile[b][k][n]), second);
             }
+            std::memcpy(&sum, &tile[sums][m][n], sizeof sum);
+            sum += first + second;
             std::memcpy(&tile[sums][m][n], &sum, sizeof sum);
         }
 }
