@@ -56,7 +56,7 @@ struct ParameterLayout {
     std::vector<int> feed_forward_of_block;        ///< [L * inner] index into `feed_forward`
     // Not in an encoder alone:
     DenseOffsets pooler;  ///< [H, H], [H]
-    DenseOffsets masked;                           ///< [E, H], [E]
+    DenseOffsets masked;  ///< [E, H], [E]
     NormOffsets masked_norm;
     std::int64_t masked_bias = 0;  ///< [V]; the decoder's weight is `word`
     DenseOffsets sentence;         ///< [2, H], [2]
