@@ -16,7 +16,6 @@ using Host = Kokkos::DefaultHostExecutionSpace;
 class KokkosBackend final : public Backend {
   public:
     KokkosBackend(Precision precision, int threads);
-    ~KokkosBackend() override;
     KokkosBackend(const KokkosBackend&) = delete;
     KokkosBackend& operator=(const KokkosBackend&) = delete;
 
@@ -161,14 +160,12 @@ class KokkosBackend final : public Backend {
     /// Scratch memory of at least `count` elements, aligned; valid until the next call. Grows and stays.
     template <class T>
     T* scratch(std::int64_t count) {
-        return static_cast<T*>(scratch_bytes(static_cast<std::size_t>(count) * sizeof(T)));
+        return static_cast<T*>(scratch_.bytes(static_cast<std::size_t>(count) * sizeof(T)));
     }
-    void* scratch_bytes(std::size_t bytes);
 
     Host space_;
     int threads_ = 1;
-    void* scratch_ = nullptr;
-    std::size_t scratch_size_ = 0;
+    GrowingMemory scratch_;
     Precision precision_;
     const ProductKernels& kernels_;
     PackedWeights packed_;

@@ -65,22 +65,9 @@ KokkosBackend::KokkosBackend(Precision precision, int threads)
       precision_(precision),
       kernels_(product_kernels(precision)) {}
 
-KokkosBackend::~KokkosBackend() { std::free(scratch_); }
-
 std::string KokkosBackend::description() const {
     return fmt::format("CPU, {} thread{}, {} products by {}", threads_, threads_ == 1 ? "" : "s",
                        precision_ == Precision::float32 ? "float32" : "bfloat16", kernels_.name);
-}
-
-void* KokkosBackend::scratch_bytes(std::size_t bytes) {
-    if (bytes > scratch_size_) {
-        std::free(scratch_);
-        scratch_size_ = 0;
-        scratch_ = std::aligned_alloc(memory_alignment, allocated_bytes(bytes));
-        if (scratch_ == nullptr) throw Error(fmt::format("out of memory: {} bytes of scratch space", bytes));
-        scratch_size_ = allocated_bytes(bytes);
-    }
-    return scratch_;
 }
 
 void* KokkosBackend::allocate(std::size_t bytes) {

@@ -1,12 +1,7 @@
 #include "kernels/kokkos/packed_weights.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <functional>
-
-#include "base/error.hpp"
 
 namespace protalbert {
 
@@ -23,24 +18,6 @@ bool overlap(const PackedWeight& weight, const void* other, std::size_t bytes) {
 }
 
 }  // namespace
-
-void FreeMemory::operator()(void* memory) const { std::free(memory); }
-
-float* GrowingMemory::floats(std::int64_t n) {
-    const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(float);
-    if (bytes > size) {
-        memory.reset();
-        size = 0;
-        memory.reset(static_cast<std::byte*>(std::aligned_alloc(memory_alignment, allocated_bytes(bytes))));
-        if (memory == nullptr)
-            throw Error(
-                fmt::format("out of memory: {} bytes for the operands of matrix products; use smaller batches, "
-                            "or fewer ranks on this machine",
-                            bytes));
-        size = allocated_bytes(bytes);
-    }
-    return reinterpret_cast<float*>(memory.get());
-}
 
 void announce(PackedWeights& packed, const float* begin, std::int64_t n) {
     outdate(packed, begin, static_cast<std::size_t>(n) * sizeof(float));

@@ -6,22 +6,10 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/kokkos/growing_memory.hpp"
 #include "kernels/kokkos/panels.hpp"
 
 namespace protalbert {
-
-struct FreeMemory {
-    void operator()(void* memory) const;
-};
-
-/// Aligned memory that grows and stays.
-struct GrowingMemory {
-    std::unique_ptr<std::byte, FreeMemory> memory;
-    std::size_t size = 0;
-
-    /// At least n floats; what was there is lost when they are more than before. Throws Error when memory is short.
-    float* floats(std::int64_t n);
-};
 
 /// The packed form of one weight.
 struct PackedWeight {

@@ -258,7 +258,8 @@ static void finish_rows(const Finish& finish, const float* product, std::int64_t
             if (finish.bias != nullptr) x += bias;
             if constexpr (function == Finish::Function::gelu_erf || function == Finish::Function::gelu_tanh) {
                 if (finish.before != nullptr) put(finish.before + place, x);
-                x = gelu < function == Finish::Function::gelu_erf ? Gelu::erf : Gelu::tanh > (x);
+                constexpr Gelu form = function == Finish::Function::gelu_erf ? Gelu::erf : Gelu::tanh;
+                x = gelu<form>(x);
             } else if constexpr (function != Finish::Function::none) {
                 constexpr Gelu form = function == Finish::Function::gelu_erf_derivative ? Gelu::erf : Gelu::tanh;
                 x *= gelu_derivative<form>(get(finish.argument + place));

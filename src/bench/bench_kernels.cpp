@@ -147,7 +147,7 @@ class Problem {
 
     Activations activations(std::int64_t n) {
         float* const values = numbers(n);
-        if (backend_.element_bytes() == sizeof(float)) return backend_.compute_copy(values, nullptr, n, default_stream);
+        if (backend_.element_bytes() == sizeof(float)) return {reinterpret_cast<std::byte*>(values), sizeof(float)};
         const Activations copies = backend_.compute_copy(
             values, memory(static_cast<std::size_t>(n * backend_.element_bytes())), n, default_stream);
         backend_.synchronize(default_stream);
@@ -157,7 +157,7 @@ class Problem {
 
     /// As a model has them: a backend may keep them in a form of its own, made once for all iterations.
     Weight weights(std::int64_t n) {
-        if (backend_.precision() == Precision::float32)
+        if (backend_.element_bytes() == sizeof(float))
             return backend_.compute_copy(numbers(n), nullptr, n, default_stream);
         return activations(n);
     }
