@@ -29,8 +29,6 @@ std::optional<MemorySize> Backend::memory() const { return std::nullopt; }
 
 std::int64_t Backend::element_bytes() const { return precision() == Precision::float32 ? 4 : 2; }
 
-std::size_t Backend::own_bytes() const { return 0; }
-
 std::int64_t Backend::slow_products() const { return 0; }
 
 bool Backend::host_reaches_memory() const { return true; }

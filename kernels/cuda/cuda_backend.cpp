@@ -125,7 +125,7 @@ std::optional<MemorySize> CudaBackend::memory() const {
     return size;
 }
 
-std::size_t CudaBackend::own_bytes() const {
+std::size_t CudaBackend::own_bytes(std::int64_t, bool) const {
     return scratch_bytes + Products::workspace_bytes() + TileUploads::first_bytes();
 }
 

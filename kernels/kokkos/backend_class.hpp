@@ -22,6 +22,7 @@ class KokkosBackend final : public Backend {
     std::string description() const override;
     Precision precision() const override { return precision_; }
     std::int64_t element_bytes() const override { return 4; }
+    std::size_t own_bytes(std::int64_t parameters, bool trained) const override;
 
     void* allocate(std::size_t bytes) override;
     void free(void* memory) noexcept override;

@@ -31,6 +31,13 @@ constexpr std::int64_t worth_a_thread = 500'000;
 /// as it is, whose tiles are fetched a little less well.
 constexpr std::int64_t few_columns = 1024;
 
+constexpr std::int64_t most_columns = 512;  ///< of a task's tile, as measured; more are not faster
+
+/// Floats of packed operands at a time where the other operand, or the result, stays in no cache. A product's left one
+/// takes some 16 MB: more are read from memory again, fewer would read the right operand too often. After both of a
+/// weight gradient's, 96 MB, the result is read and written.
+constexpr std::int64_t left_slice = 4'000'000, gradient_slice = 24'000'000;
+
 /// The tiles of a result [m, n], each a task.
 struct Tiles {
     std::int64_t rows, columns;            ///< of one tile; fewer at the edges
@@ -40,7 +47,6 @@ struct Tiles {
 
 /// `fixed_rows`: the rows of a tile may not depend on the number of threads.
 Tiles cut(const ProductKernels& kernels, std::int64_t m, std::int64_t n, std::int64_t k, int threads, bool fixed_rows) {
-    constexpr std::int64_t most_columns = 512;  // as measured; more are not faster
     constexpr std::int64_t least_columns = 128;
     constexpr std::int64_t tasks_a_thread = 6;  // the last ones end within a sixth of the whole
     std::int64_t rows = std::min(multiple(m, kernels.rows), kernels.task_rows);
@@ -62,6 +68,14 @@ void place(ProductTile& tile, const Tiles& tiles, std::int64_t index, std::int64
 }
 
 }  // namespace
+
+std::size_t KokkosBackend::own_bytes(std::int64_t parameters, bool trained) const {
+    // Packed weights are kept: data gradients read them in another order. An item holds the elements of a step.
+    const std::int64_t weights = parameters / kernels_.step_elements * (trained ? 2 : 1);
+    const std::int64_t operands = 2 * (trained ? gradient_slice : left_slice);  // each grows for the shape it is larger in
+    const std::int64_t tiles = kernels_.task_rows * most_columns * threads_;
+    return static_cast<std::size_t>(weights + operands + tiles) * sizeof(float);
+}
 
 template <class Body>
 void KokkosBackend::product_tasks(const char* name, std::int64_t n, bool alone, const Body& body) const {
@@ -120,10 +134,9 @@ void KokkosBackend::product(std::int64_t m, std::int64_t n, std::int64_t k, cons
     // Rows that are whole pages apart meet in the same places of a cache.
     constexpr std::int64_t page = 4096 / sizeof(float);
     const bool as_it_is = kernels_.reads_memory && n <= few_columns && left.stride % page != 0;
-    // Rows whose panels take some 16 MB: more are read from memory again, fewer would read the right operand too often.
-    // Where that stays in a cache, the panels do, too: some 1 MB for each thread.
+    // Where the right operand stays in a cache, the left one's panels do, too: some 1 MB for each thread.
     constexpr std::int64_t right_in_cache = 1'000'000;  // elements
-    const std::int64_t slice_floats = n * k <= right_in_cache ? 250'000 * threads_ : 4'000'000;
+    const std::int64_t slice_floats = n * k <= right_in_cache ? 250'000 * threads_ : left_slice;
     const std::int64_t slice =
         as_it_is
             ? m
@@ -250,10 +263,10 @@ void KokkosBackend::linear_backward_weight(float* dweight, float* dbias, Activat
         return;
     }
 
-    // Both operands are packed, a slice of tokens at a time, after which the result is read and written: where that
-    // stays in a cache the panels do, too, some 1.6 MB of them; else they take some 96 MB.
+    // Both operands are packed, a slice of tokens at a time. Where the result stays in a cache the panels do, too, some
+    // 1.6 MB of them.
     constexpr std::int64_t result_in_cache = 500'000;  // elements
-    const std::int64_t slice_floats = N * K <= result_in_cache ? 400'000 : 24'000'000;
+    const std::int64_t slice_floats = N * K <= result_in_cache ? 400'000 : gradient_slice;
     const std::int64_t slice = std::clamp<std::int64_t>(slice_floats / (N + K), std::min<std::int64_t>(T, 512), T);
     for (std::int64_t first = 0; first < T; first += slice)
         add_weight_gradient(dweight, a + first * N, b + first * K, accumulate || first > 0, std::min(slice, T - first),

@@ -44,7 +44,9 @@ void* TimedBackend::allocate(std::size_t bytes) { return inner_.allocate(bytes);
 void TimedBackend::free(void* memory) noexcept { inner_.free(memory); }
 void TimedBackend::reserve(std::size_t bytes) { inner_.reserve(bytes); }
 std::optional<MemorySize> TimedBackend::memory() const { return inner_.memory(); }
-std::size_t TimedBackend::own_bytes() const { return inner_.own_bytes(); }
+std::size_t TimedBackend::own_bytes(std::int64_t parameters, bool trained) const {
+    return inner_.own_bytes(parameters, trained);
+}
 std::int64_t TimedBackend::slow_products() const { return inner_.slow_products(); }
 bool TimedBackend::host_reaches_memory() const { return inner_.host_reaches_memory(); }
 void* TimedBackend::allocate_host(std::size_t bytes) { return inner_.allocate_host(bytes); }

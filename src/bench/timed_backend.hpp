@@ -30,7 +30,7 @@ class TimedBackend final : public Backend {
     void free(void* memory) noexcept override;
     void reserve(std::size_t bytes) override;
     std::optional<MemorySize> memory() const override;
-    std::size_t own_bytes() const override;
+    std::size_t own_bytes(std::int64_t parameters, bool trained) const override;
     std::int64_t slow_products() const override;
     bool host_reaches_memory() const override;
     void* allocate_host(std::size_t bytes) override;

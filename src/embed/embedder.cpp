@@ -80,8 +80,9 @@ void reserve_embed_memory(const ModelConfig& config, const VectorChoice& choice,
                         fits > special_tokens ? fmt::format("--batch-tokens {} fits, for proteins as short", fits)
                                               : std::string("the model itself does not fit this GPU")));
     }
+    const std::size_t own = backend.own_bytes(make_parameter_layout(config).size, false);
     log_information(fmt::format("GPU memory: {} taken, of {} free; {} beside it for the kernels' own work", text(bytes),
-                                text(memory->free), text(backend.own_bytes())));
+                                text(memory->free), text(own)));
     backend.reserve(bytes);
 }
 

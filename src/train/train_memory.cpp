@@ -75,8 +75,12 @@ void reserve_train_memory(const ModelConfig& config, const TrainSettings& settin
         smaller.batch_tokens = batch_tokens;
         return train_memory_bytes(config, smaller, backend.element_bytes());
     };
+    const std::size_t own = backend.own_bytes(make_parameter_layout(config).size, true);
     const std::optional<MemorySize> memory = backend.memory();
-    if (!memory) return warn_of_little_memory(settings, needed, communicator);
+    if (!memory) {
+        const auto with_own = [&](std::int64_t batch_tokens) { return needed(batch_tokens) + own; };
+        return warn_of_little_memory(settings, with_own, communicator);
+    }
     // 1.5 GiB for what CUDA loads when kernels run first. Between ranks NCCL, which comes later, takes about 1.6 GB for
     // the buffers of a communicator, more where there are faster links (NCCL's issues 864 and 986), and loads kernels
     // too: 4 GiB in all.
@@ -98,7 +102,7 @@ void reserve_train_memory(const ModelConfig& config, const TrainSettings& settin
                         settings.batch_tokens, text(bytes), text(bytes - available), text(available), advice));
     }
     log_information(fmt::format("GPU memory: {} taken for the run, of {} free; {} beside it for the kernels' own work",
-                                text(bytes), text(memory->free), text(backend.own_bytes())));
+                                text(bytes), text(memory->free), text(own)));
     backend.reserve(bytes);
 }
 
