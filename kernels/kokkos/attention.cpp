@@ -12,7 +12,6 @@
 
 #include "kernels/kokkos/backend_class.hpp"
 #include "kernels/kokkos/instruction_sets.hpp"
-#include "kernels/kokkos/thread_scratch.hpp"
 
 namespace protalbert {
 
@@ -108,7 +107,8 @@ void KokkosBackend::attention_forward(Activations out, float* logsumexp, Activat
     float* const to = floats(out);
     const float* const from = floats(qkv);
     const float scale = 1 / std::sqrt(static_cast<float>(D));
-    parallel_tasks("protalbert::attention_forward", parts * A, [=](std::int64_t task) {
+    if (nonempty > 0) reserve_thread_scratch(memory(length_of(sequences, order[0]), D, padded));
+    parallel_tasks("protalbert::attention_forward", parts * A, [=, this](std::int64_t task) {
         const auto& [s, first, last, kind] = part[task / A];
         const std::int64_t a = task % A;
         const std::int64_t begin = sequences.host_offsets[s];
@@ -116,7 +116,7 @@ void KokkosBackend::attention_forward(Activations out, float* logsumexp, Activat
         const float* const q = from + begin * 3 * H + a * D;
         run({to + begin * H + a * D, logsumexp == nullptr ? nullptr : logsumexp + a * T + begin, q, q + H, q + 2 * H,
              3 * H, H, length, first, last, D, padded, scale},
-            thread_scratch(memory(length, D, padded)));
+            thread_scratch());
     });
 }
 
@@ -171,7 +171,8 @@ void KokkosBackend::attention_backward(Activations dqkv, Activations dout, Activ
     const float scale = 1 / std::sqrt(static_cast<float>(D));
     const auto run = PROTALBERT_SELECT(attention_backward_task);
     const auto memory = PROTALBERT_SELECT(attention_backward_memory);
-    parallel_tasks("protalbert::attention_backward", parts * A, [=](std::int64_t task) {
+    if (nonempty > 0) reserve_thread_scratch(memory(length_of(sequences, order[0]), D, padded));
+    parallel_tasks("protalbert::attention_backward", parts * A, [=, this](std::int64_t task) {
         const auto& [s, first, last, kind] = part[task / A];
         const std::int64_t a = task % A;
         const std::int64_t begin = sequences.host_offsets[s];
@@ -200,7 +201,7 @@ void KokkosBackend::attention_backward(Activations dqkv, Activations dout, Activ
              scale,
              !some_keys,
              !some_queries},
-            thread_scratch(memory(length, D, padded)));
+            thread_scratch());
     });
 }
 

@@ -3,7 +3,10 @@
 // attention.cpp, layer_norm.cpp, elementwise.cpp, losses.cpp, convolution.cpp, pooling.cpp, fixed_point.cpp,
 // optimizers.cpp.
 
+#include <omp.h>
+
 #include <Kokkos_Core.hpp>
+#include <vector>
 
 #include "kernels/backend.hpp"
 #include "kernels/kokkos/packed_weights.hpp"
@@ -164,9 +167,19 @@ class KokkosBackend final : public Backend {
         return static_cast<T*>(scratch_.bytes(static_cast<std::size_t>(count) * sizeof(T)));
     }
 
+    /// Makes each thread's own scratch memory at least `count` floats; before its tasks, which cannot throw.
+    void reserve_thread_scratch(std::int64_t count) {
+        for (GrowingMemory& memory : thread_scratch_) memory.floats(count);
+    }
+    /// The calling thread's, aligned; valid until its next task.
+    float* thread_scratch() const {
+        return reinterpret_cast<float*>(thread_scratch_[static_cast<std::size_t>(omp_get_thread_num())].memory.get());
+    }
+
     Host space_;
     int threads_ = 1;
     GrowingMemory scratch_;
+    std::vector<GrowingMemory> thread_scratch_;
     Precision precision_;
     const ProductKernels& kernels_;
     PackedWeights packed_;

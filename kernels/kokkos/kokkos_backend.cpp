@@ -62,6 +62,7 @@ std::unique_ptr<Backend> make_kokkos_backend(Precision precision, int threads) {
 KokkosBackend::KokkosBackend(Precision precision, int threads)
     : space_(make_space(threads)),
       threads_(threads_of_space(threads)),
+      thread_scratch_(static_cast<std::size_t>(threads_)),
       precision_(precision),
       kernels_(product_kernels(precision)) {}
 

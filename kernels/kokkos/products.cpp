@@ -12,7 +12,6 @@
 #include "kernels/kokkos/backend_class.hpp"
 #include "kernels/kokkos/instruction_sets.hpp"
 #include "kernels/kokkos/panels.hpp"
-#include "kernels/kokkos/thread_scratch.hpp"
 
 #define PROTALBERT_KERNELS "kernels/kokkos/column_sums_kernels.hpp"
 #include "kernels/kokkos/for_each_instruction_set.hpp"
@@ -72,7 +71,8 @@ void place(ProductTile& tile, const Tiles& tiles, std::int64_t index, std::int64
 std::size_t KokkosBackend::own_bytes(std::int64_t parameters, bool trained) const {
     // Packed weights are kept: data gradients read them in another order. An item holds the elements of a step.
     const std::int64_t weights = parameters / kernels_.step_elements * (trained ? 2 : 1);
-    const std::int64_t operands = 2 * (trained ? gradient_slice : left_slice);  // each grows for the shape it is larger in
+    const std::int64_t operands =
+        2 * (trained ? gradient_slice : left_slice);  // each grows for the shape it is larger in
     const std::int64_t tiles = kernels_.task_rows * most_columns * threads_;
     return static_cast<std::size_t>(weights + operands + tiles) * sizeof(float);
 }
@@ -158,10 +158,11 @@ void KokkosBackend::product(std::int64_t m, std::int64_t n, std::int64_t k, cons
             whole.left = a;
         }
         const Tiles tiles = cut(kernels_, rows, n, k, threads_, sums_stride > 0);
+        reserve_thread_scratch(tiles.rows * tiles.columns);
         product_tasks("protalbert::product", tiles.count(), alone, [=, this](std::int64_t index) {
             ProductTile tile = whole;
             place(tile, tiles, index, rows, n);
-            tile.sums = thread_scratch(tiles.rows * tiles.columns);
+            tile.sums = thread_scratch();
             tile.finish = finish.at(first + tile.row, tile.column);
             if (sums_stride > 0) {
                 tile.finish.sums += (first + tile.row) / kernels_.task_rows * sums_stride;
@@ -194,11 +195,12 @@ void KokkosBackend::add_weight_gradient(float* dweight, const float* dy, const f
     finish.out = dweight;
     finish.stride = K;
     finish.residual = accumulate ? dweight : nullptr;
+    reserve_thread_scratch(tiles.rows * tiles.columns);
     product_tasks("protalbert::weight_gradient", tiles.count(), N * K * T < worth_a_thread,
                   [=, this](std::int64_t index) {
                       ProductTile tile = whole;
                       place(tile, tiles, index, N, K);
-                      tile.sums = thread_scratch(tiles.rows * tiles.columns);
+                      tile.sums = thread_scratch();
                       tile.finish = finish.at(tile.row, tile.column);
                       kernels_.compute(tile);
                   });
