@@ -16,30 +16,26 @@ static constexpr TileConfiguration tile_configuration;
 
 static void pack_left_amx(float* to, const Operand& operand, std::int64_t lines, std::int64_t elements,
                           std::int64_t steps) {
-    for (std::int64_t panel = 0; panel < lines; panel += amx_lines) {
+    for (std::int64_t first_line = 0; first_line < lines; first_line += amx_lines) {
+        Operand panel = operand;
+        panel.from = operand.at(first_line, 0);
         for (std::int64_t step = 0; step < steps; step += lanes) {
-            float* const piece = to + panel * steps + step / amx_side * amx_side * amx_lines + step % amx_side;
-            const std::int64_t first = 2 * step;
+            float* const piece = to + first_line * steps + step / amx_side * amx_side * amx_lines + step % amx_side;
             for (int line = 0; line < amx_lines; line += lanes) {
+                const std::int64_t left = lines - first_line - line;
                 Floats square[lanes];
-                const std::int64_t left = lines - panel - line;
-                for (int i = 0; i < lanes; ++i) {
-                    square[i] = Floats{};
-                    if (operand.sums_along_rows) {
-                        if (i >= left) continue;
-                        const float* const from = operand.at(panel + line + i, first);
-                        const Floats low = load_some(from, elements - first);
-                        const Floats high = load_some(from + lanes, elements - first - lanes);
-                        square[i] = pair_of(every_second(low, high, 0), every_second(low, high, 1));
-                    } else {
-                        const std::int64_t element = first + 2 * i;
-                        const auto load_lines = [&](std::int64_t k) {
-                            return k < elements ? load_some(operand.at(panel + line, k), left) : Floats{};
-                        };
-                        square[i] = pair_of(load_lines(element), load_lines(element + 1));
+                if (operand.sums_along_rows) {
+                    load_lines<Items::pairs, amx_lines, false>(square, panel, line, left + line, 2 * step, elements);
+                } else {
+                    const auto load_step = [&](std::int64_t k) {
+                        return k < elements ? load_some(panel.at(line, k), left) : Floats{};
+                    };
+                    for (int i = 0; i < lanes; ++i) {
+                        const std::int64_t element = 2 * (step + i);
+                        square[i] = pair_of(load_step(element), load_step(element + 1));
                     }
+                    transpose(square);
                 }
-                if (!operand.sums_along_rows) transpose(square);
                 for (int i = 0; i < lanes; ++i) store(piece + (line + i) * amx_side, square[i]);
             }
         }

@@ -59,11 +59,11 @@ constexpr std::int64_t panel_rows(std::int64_t steps) {
     return items == Items::rounded_floats ? 2 * steps : steps;
 }
 
-/// A square of `lanes` lines from `first` on and rows of a panel: a line's elements become a column. `full`: all lines
-/// and elements are there.
+/// The items of `lanes` lines of a panel from `line` on, whose elements stand side by side from `first` on. `full`: all
+/// lines and elements are there.
 template <Items items, int width, bool full>
-PROTALBERT_INLINE void load_square(Floats (&square)[lanes], const Operand& operand, int line, std::int64_t lines,
-                                   std::int64_t first, std::int64_t elements) {
+PROTALBERT_INLINE void load_lines(Floats (&square)[lanes], const Operand& operand, int line, std::int64_t lines,
+                                  std::int64_t first, std::int64_t elements) {
 #pragma GCC unroll 16
     for (int i = 0; i < lanes; ++i) {
         square[i] = Floats{};
@@ -77,7 +77,6 @@ PROTALBERT_INLINE void load_square(Floats (&square)[lanes], const Operand& opera
             square[i] = reinterpret_cast<Floats>(rounded_to_bfloat16(square[i]));
         }
     }
-    transpose(square);
 }
 
 /// Sums run along rows. One panel, of which `lines` are there.
@@ -91,12 +90,14 @@ static void pack_transposed(float* to, const Operand& operand, std::int64_t line
         std::int64_t row = 0;
         // The last rows are stored one by one below: nothing behind the panel may be touched.
         for (; lines >= width && (row + lanes) * elements_a_row <= elements && row + lanes < rows; row += lanes) {
-            load_square<items, width, true>(square, operand, line, lines, row * elements_a_row, elements);
+            load_lines<items, width, true>(square, operand, line, lines, row * elements_a_row, elements);
+            transpose(square);
 #pragma GCC unroll 16
             for (int i = 0; i < lanes; ++i) store(to + (row + i) * width + line, square[i]);
         }
         for (; row < rows; row += lanes) {
-            load_square<items, width, false>(square, operand, line, lines, row * elements_a_row, elements);
+            load_lines<items, width, false>(square, operand, line, lines, row * elements_a_row, elements);
+            transpose(square);
             for (std::int64_t i = 0; i < std::min<std::int64_t>(lanes, rows - row); ++i)
                 store_lines<width>(to + (row + i) * width, square[i], line, row + i + 1 == rows);
         }

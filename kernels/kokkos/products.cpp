@@ -38,14 +38,15 @@ constexpr std::int64_t most_columns = 512;  ///< of a task's tile, as measured; 
 constexpr std::int64_t left_slice = 4'000'000, gradient_slice = 24'000'000;
 
 /// The tiles of a result [m, n], each a task.
-struct Tiles {
+struct TaskTiles {
     std::int64_t rows, columns;            ///< of one tile; fewer at the edges
     std::int64_t row_tiles, column_tiles;  ///< number of tiles along each side
     std::int64_t count() const { return row_tiles * column_tiles; }
 };
 
 /// `fixed_rows`: the rows of a tile may not depend on the number of threads.
-Tiles cut(const ProductKernels& kernels, std::int64_t m, std::int64_t n, std::int64_t k, int threads, bool fixed_rows) {
+TaskTiles cut(const ProductKernels& kernels, std::int64_t m, std::int64_t n, std::int64_t k, int threads,
+              bool fixed_rows) {
     constexpr std::int64_t least_columns = 128;
     constexpr std::int64_t tasks_a_thread = 6;  // the last ones end within a sixth of the whole
     std::int64_t rows = std::min(multiple(m, kernels.rows), kernels.task_rows);
@@ -59,7 +60,7 @@ Tiles cut(const ProductKernels& kernels, std::int64_t m, std::int64_t n, std::in
 }
 
 /// The place and size of tile `index` of a result [m, n]. Neighbours in time share their rows.
-void place(ProductTile& tile, const Tiles& tiles, std::int64_t index, std::int64_t m, std::int64_t n) {
+void set_place(ProductTile& tile, const TaskTiles& tiles, std::int64_t index, std::int64_t m, std::int64_t n) {
     tile.row = index / tiles.column_tiles * tiles.rows;
     tile.column = index % tiles.column_tiles * tiles.columns;
     tile.rows = std::min(tiles.rows, m - tile.row);
@@ -157,11 +158,11 @@ void KokkosBackend::product(std::int64_t m, std::int64_t n, std::int64_t k, cons
             pack({{a, whole.left_panels, part, k, kernels_.pack_left}});
             whole.left = a;
         }
-        const Tiles tiles = cut(kernels_, rows, n, k, threads_, sums_stride > 0);
+        const TaskTiles tiles = cut(kernels_, rows, n, k, threads_, sums_stride > 0);
         reserve_thread_scratch(tiles.rows * tiles.columns);
         product_tasks("protalbert::product", tiles.count(), alone, [=, this](std::int64_t index) {
             ProductTile tile = whole;
-            place(tile, tiles, index, rows, n);
+            set_place(tile, tiles, index, rows, n);
             tile.sums = thread_scratch();
             tile.finish = finish.at(first + tile.row, tile.column);
             if (sums_stride > 0) {
@@ -190,7 +191,7 @@ void KokkosBackend::add_weight_gradient(float* dweight, const float* dy, const f
         pack({{a, whole.left_panels, left, T, kernels_.pack_left},
               {b, whole.right_panels, right, T, kernels_.pack_right}});
     }
-    const Tiles tiles = cut(kernels_, N, K, T, threads_, false);
+    const TaskTiles tiles = cut(kernels_, N, K, T, threads_, false);
     Finish finish;
     finish.out = dweight;
     finish.stride = K;
@@ -199,7 +200,7 @@ void KokkosBackend::add_weight_gradient(float* dweight, const float* dy, const f
     product_tasks("protalbert::weight_gradient", tiles.count(), N * K * T < worth_a_thread,
                   [=, this](std::int64_t index) {
                       ProductTile tile = whole;
-                      place(tile, tiles, index, N, K);
+                      set_place(tile, tiles, index, N, K);
                       tile.sums = thread_scratch();
                       tile.finish = finish.at(tile.row, tile.column);
                       kernels_.compute(tile);
