@@ -17,10 +17,17 @@ MANY = 40  # Open MPI's mpirun starts 32 local ranks and more from several threa
 PATIENCE = 1  # seconds, in place of the guard's ten
 QUICK = {"PROTALBERT_GUARD_PATIENCE": str(PATIENCE)}
 LONGER = 3  # seconds: longer than the patience and the second between two looks
+prepare = f"{build / 'protalbert_prepare'} proteins.fasta --output corpus.h5"
 
 
 def launched(ranks, program, *arguments):
     return [*mpirun, str(ranks), str(program), *map(str, arguments)]
+
+
+def with_other(other):
+    """A command of two ranks: prepare and, in place of the other rank's, a command for the shell. By a shell, as not
+    every mpirun starts two programs."""
+    return ["2", "bash", "-c", f"[ $OMPI_COMM_WORLD_RANK != 0 ] || exec {prepare}; {other}"]
 
 
 def started(job, ranks):
@@ -117,14 +124,11 @@ for what, hold_up in (("stopped", hold), ("traced", trace)):
     ends_well(job, f"a job whose ranks are all {what} for {LONGER} s")
 
 # One rank is late; it is a shell that starts the program and goes on after it.
-prepare = f"{build / 'protalbert_prepare'} proteins.fasta --output corpus.h5"
-job = Job([*launched(1, *prepare.split()), ":", "-n", "1", "bash", "-c", f"sleep {LONGER}; {prepare}; sleep {LONGER}"],
-          "log.txt", **QUICK)
+job = Job([*mpirun, *with_other(f"sleep {LONGER}; {prepare}; sleep {LONGER}")], "log.txt", **QUICK)
 ends_well(job, f"a job with a rank that begins {LONGER} s late and is a shell")
 
 # One rank is another program, and mpirun is told to go on with it when ours is lost.
-job = Job([mpirun[0], "--enable-recovery", "-n", "1", *prepare.split(), ":", "-n", "1", "sleep", str(2 * LONGER)],
-          "log.txt", **QUICK)
+job = Job([mpirun[0], "--enable-recovery", *mpirun[1:], *with_other(f"exec sleep {2 * LONGER}")], "log.txt", **QUICK)
 wait_for_other(job)
 ranks = job.ranks()
 lost = [rank for rank in ranks if b"protalbert" in pathlib.Path(f"/proc/{rank}/cmdline").read_bytes()]
@@ -153,7 +157,7 @@ with open(reader, "rb") as output:
 check(process.wait() == 0 and "sequences" in text, "and ends well when somebody does, with all of the output")
 
 # The guard does not know every rank, because one hides whose it is: nothing is ended.
-job = Job([*launched(1, *prepare.split()), ":", "-n", "1", "env", "-i", "sleep", "60"], "log.txt", **QUICK)
+job = Job([*mpirun, *with_other("exec env -i sleep 60")], "log.txt", **QUICK)
 wait_for_other(job)
 hang(job)
 time.sleep(LONGER)
@@ -162,7 +166,7 @@ job.kill_all()
 job.wait(SECONDS_TO_END)
 
 # Every rank is known, one of them although it never told of itself, as one that is killed at its start.
-job = Job([*launched(1, *prepare.split()), ":", "-n", "1", "sleep", "60"], "log.txt", **QUICK)
+job = Job([*mpirun, *with_other("exec sleep 60")], "log.txt", **QUICK)
 started(job, 2)
 time.sleep(LONGER)  # the guard's looks for it are rare by then
 hang(job)
