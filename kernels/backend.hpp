@@ -153,8 +153,8 @@ class Backend {
     virtual void reserve(std::size_t bytes);
     /// What the device has; nothing where memory is the machine's own.
     virtual std::optional<MemorySize> memory() const;
-    /// Memory that the backend needs for itself beside what it is asked for, about, for a model of so many
-    /// `parameters`: a CPU keeps the weights that products read once more, or twice where the model is `trained`.
+    /// Roughly how much memory the backend needs for its own work, on top of what is allocated from it, for a model of
+    /// `parameters` parameters: a CPU keeps the weights once more as products read them, twice where it is `trained`.
     virtual std::size_t own_bytes(std::int64_t parameters, bool trained) const = 0;
     /// Products so far that a library should have done and could not: something slower did them. For people.
     virtual std::int64_t slow_products() const;

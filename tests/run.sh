@@ -33,13 +33,13 @@ folder=build
 [ -z "$sanitize" ] || folder=build-sanitize
 
 mapfile -t sources < <(git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh')
-# What another version would have otherwise is no fault.
-formatter=14
-if [[ $(clang-format --version 2>/dev/null) == *" version $formatter."* ]]; then
+# Other versions format otherwise, which is no fault.
+format=$(command -v clang-format-14 || command -v clang-format || true)
+if [ -n "$format" ] && [[ $("$format" --version) == *" version 14."* ]]; then
     say "format of ${#sources[@]} C++ files"
-    clang-format --dry-run -Werror "${sources[@]}" || problems+=("formatting (clang-format -i FILE mends it)")
+    "$format" --dry-run -Werror "${sources[@]}" || problems+=("formatting (clang-format -i FILE mends it)")
 else
-    say "format: not checked, which takes clang-format $formatter"
+    say "format: not checked, which takes clang-format 14"
 fi
 
 if [ -n "$tidy" ]; then

@@ -4,7 +4,7 @@
 #       --cpus-per-task=16 jobscripts/phase1.slurm
 # The other scripts take the same options; embed.slurm takes one node a task. Where a job gets no more memory than it
 # asks for, add --mem=0: all of the node's.
-# Not yet run on this machine, nor on any GPU: tests/gpu.sh on one of its nodes tells whether kernels are right and fast
+# Not yet run on this machine (on one H200 without MPI): tests/gpu.sh on one of its nodes tells whether kernels are right and fast
 # there. The settings are those that large centres recommend.
 
 # Modules: the ones with which jobscripts/setup.sh built, for example

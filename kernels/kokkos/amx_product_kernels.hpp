@@ -19,20 +19,20 @@ static void pack_left_amx(float* to, const Operand& operand, std::int64_t lines,
     for (std::int64_t first_line = 0; first_line < lines; first_line += amx_lines) {
         Operand panel = operand;
         panel.from = operand.at(first_line, 0);
+        const std::int64_t there = lines - first_line;
         for (std::int64_t step = 0; step < steps; step += lanes) {
             float* const piece = to + first_line * steps + step / amx_side * amx_side * amx_lines + step % amx_side;
             for (int line = 0; line < amx_lines; line += lanes) {
-                const std::int64_t left = lines - first_line - line;
                 Floats square[lanes];
                 if (operand.sums_along_rows) {
-                    load_lines<Items::pairs, amx_lines, false>(square, panel, line, left + line, 2 * step, elements);
+                    load_lines<Items::pairs, amx_lines, false>(square, panel, line, there, 2 * step, elements);
                 } else {
-                    const auto load_step = [&](std::int64_t k) {
-                        return k < elements ? load_some(panel.at(line, k), left) : Floats{};
+                    const auto load_element = [&](std::int64_t k) {
+                        return k < elements ? load_some(panel.at(line, k), there - line) : Floats{};
                     };
                     for (int i = 0; i < lanes; ++i) {
                         const std::int64_t element = 2 * (step + i);
-                        square[i] = pair_of(load_step(element), load_step(element + 1));
+                        square[i] = pair_of(load_element(element), load_element(element + 1));
                     }
                     transpose(square);
                 }

@@ -8,13 +8,14 @@
 #include <Kokkos_Core.hpp>
 #include <vector>
 
+#include "base/error.hpp"
 #include "kernels/backend.hpp"
 #include "kernels/kokkos/packed_weights.hpp"
 
 namespace protalbert {
 
-/// The execution space of every kernel: OpenMP where Kokkos was built with it.
-using Host = Kokkos::DefaultHostExecutionSpace;
+/// The execution space of every kernel.
+using Host = Kokkos::OpenMP;
 
 class KokkosBackend final : public Backend {
   public:
@@ -167,8 +168,10 @@ class KokkosBackend final : public Backend {
         return static_cast<T*>(scratch_.bytes(static_cast<std::size_t>(count) * sizeof(T)));
     }
 
-    /// Makes each thread's own scratch memory at least `count` floats; before its tasks, which cannot throw.
+    /// Makes each thread's own scratch memory at least `count` floats. Call it before the tasks start: they cannot
+    /// throw.
     void reserve_thread_scratch(std::int64_t count) {
+        PROTALBERT_CHECK(omp_in_parallel() == 0, "a backend is called by one thread, outside of parallel regions");
         for (GrowingMemory& memory : thread_scratch_) memory.floats(count);
     }
     /// The calling thread's, aligned; valid until its next task.

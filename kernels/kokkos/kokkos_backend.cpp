@@ -31,25 +31,11 @@ void initialize_kokkos_once(int threads) {
     });
 }
 
-Host make_space(int threads) {
-#ifdef KOKKOS_ENABLE_OPENMP
-    if constexpr (std::is_same_v<Host, Kokkos::OpenMP>) {
-        if (threads > 0 && threads != Host().concurrency()) return Host(threads);
-    }
-#endif
-    static_cast<void>(threads);
-    return Host();
-}
+Host make_space(int threads) { return threads > 0 && threads != Host().concurrency() ? Host(threads) : Host(); }
 
 /// Threads of make_space(threads). Not its concurrency(): with its deprecated functions, Kokkos has a static one, which
 /// tells the default space's threads whatever space it is called on.
-int threads_of_space(int threads) {
-#ifdef KOKKOS_ENABLE_OPENMP
-    if (std::is_same_v<Host, Kokkos::OpenMP> && threads > 0) return threads;
-#endif
-    static_cast<void>(threads);
-    return Host().concurrency();
-}
+int threads_of_space(int threads) { return threads > 0 ? threads : Host().concurrency(); }
 
 }  // namespace
 

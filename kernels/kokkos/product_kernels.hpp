@@ -62,19 +62,20 @@ constexpr std::int64_t panel_rows(std::int64_t steps) {
 /// The items of `lanes` lines of a panel from `line` on, whose elements stand side by side from `first` on. `full`: all
 /// lines and elements are there.
 template <Items items, int width, bool full>
-PROTALBERT_INLINE void load_lines(Floats (&square)[lanes], const Operand& operand, int line, std::int64_t lines,
+PROTALBERT_INLINE void load_lines(Floats (&items_of_line)[lanes], const Operand& operand, int line, std::int64_t lines,
                                   std::int64_t first, std::int64_t elements) {
 #pragma GCC unroll 16
     for (int i = 0; i < lanes; ++i) {
-        square[i] = Floats{};
+        items_of_line[i] = Floats{};
         if (full ? line + i >= width : line + i >= lines) continue;
         const float* const from = operand.from + (line + i) * operand.stride + first;
-        square[i] = full ? load(from) : load_some(from, elements - first);
+        items_of_line[i] = full ? load(from) : load_some(from, elements - first);
         if constexpr (items == Items::pairs) {
             const Floats more = full ? load(from + lanes) : load_some(from + lanes, elements - first - lanes);
-            square[i] = pair_of(every_second(square[i], more, 0), every_second(square[i], more, 1));
+            items_of_line[i] =
+                pair_of(every_second(items_of_line[i], more, 0), every_second(items_of_line[i], more, 1));
         } else if constexpr (items == Items::rounded_floats) {
-            square[i] = reinterpret_cast<Floats>(rounded_to_bfloat16(square[i]));
+            items_of_line[i] = reinterpret_cast<Floats>(rounded_to_bfloat16(items_of_line[i]));
         }
     }
 }

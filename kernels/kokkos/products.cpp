@@ -32,9 +32,9 @@ constexpr std::int64_t few_columns = 1024;
 
 constexpr std::int64_t most_columns = 512;  ///< of a task's tile, as measured; more are not faster
 
-/// Floats of packed operands at a time where the other operand, or the result, stays in no cache. A product's left one
-/// takes some 16 MB: more are read from memory again, fewer would read the right operand too often. After both of a
-/// weight gradient's, 96 MB, the result is read and written.
+/// Elements of operands that are packed at a time. Of a product's left one: more would be read from memory again, fewer
+/// would read the right operand too often; but at least the rows of a task, 9.4 million elements at 16,384 features. Of
+/// both operands of a weight gradient, after which its result is read and written once.
 constexpr std::int64_t left_slice = 4'000'000, gradient_slice = 24'000'000;
 
 /// The tiles of a result [m, n], each a task.
@@ -70,12 +70,11 @@ void set_place(ProductTile& tile, const TaskTiles& tiles, std::int64_t index, st
 }  // namespace
 
 std::size_t KokkosBackend::own_bytes(std::int64_t parameters, bool trained) const {
-    // Packed weights are kept: data gradients read them in another order. An item holds the elements of a step.
-    const std::int64_t weights = parameters / kernels_.step_elements * (trained ? 2 : 1);
-    const std::int64_t operands =
-        2 * (trained ? gradient_slice : left_slice);  // each grows for the shape it is larger in
+    // Data gradients read weights in another order. Each operand's memory grows for the shape in which it is the larger
+    // one; the left one of a product comes near two slices.
+    const std::int64_t elements = trained ? 2 * (parameters + gradient_slice) : parameters + 2 * left_slice;
     const std::int64_t tiles = kernels_.task_rows * most_columns * threads_;
-    return static_cast<std::size_t>(weights + operands + tiles) * sizeof(float);
+    return static_cast<std::size_t>(elements / kernels_.step_elements + tiles) * sizeof(float);
 }
 
 template <class Body>

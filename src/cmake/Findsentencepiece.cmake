@@ -1,8 +1,12 @@
-# Finds sentencepiece by its header and its library: sentencepiece::sentencepiece. Its own pkg-config file fails where the
-# protobuf that it was built with has no development files, which nobody needs to use it (Debian 13's).
+# Finds sentencepiece by its header and its library: sentencepiece::sentencepiece. Its pkg-config file (Debian 13's) fails
+# where the protobuf that it was built with has no development files, which nobody needs to use it; it may still be all
+# that knows the place.
 
-find_path(sentencepiece_INCLUDE_DIR sentencepiece_processor.h)
-find_library(sentencepiece_LIBRARY sentencepiece)
+if(PkgConfig_FOUND)
+  pkg_get_variable(sentencepiece_PREFIX sentencepiece prefix)
+endif()
+find_path(sentencepiece_INCLUDE_DIR sentencepiece_processor.h HINTS ${sentencepiece_PREFIX} PATH_SUFFIXES include)
+find_library(sentencepiece_LIBRARY sentencepiece HINTS ${sentencepiece_PREFIX} PATH_SUFFIXES lib lib64)
 mark_as_advanced(sentencepiece_INCLUDE_DIR sentencepiece_LIBRARY)
 
 include(FindPackageHandleStandardArgs)

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/machine_memory.hpp"
 
 namespace protalbert {
 
@@ -206,6 +207,13 @@ Communicator Communicator::machine() const {
 LocalRanks local_ranks(const Communicator& communicator) {
     const Communicator machine = communicator.machine();
     return {machine.rank(), machine.ranks()};
+}
+
+std::size_t memory_for_rank(const Communicator& communicator) {
+    const auto all = static_cast<double>(communicator.machine().ranks());
+    double least = -static_cast<double>(available_memory().value_or(std::uint64_t{1} << 60)) / all;
+    communicator.maximum(&least, 1);
+    return static_cast<std::size_t>(-least);
 }
 
 int threads_for_rank(const Communicator& communicator) {

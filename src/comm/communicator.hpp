@@ -68,6 +68,9 @@ struct LocalRanks {
 };
 LocalRanks local_ranks(const Communicator& communicator);
 
+/// Bytes of memory that a machine has left for each of its ranks, on the machine that has least. Collective.
+std::size_t memory_for_rank(const Communicator& communicator);
+
 /// Threads for each rank: OMP_NUM_THREADS, else this process's share of the cores that its affinity mask allows.
 int threads_for_rank(const Communicator& communicator);
 

@@ -174,7 +174,7 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
                                 options.output, format_bytes(static_cast<double>(bytes))));
 
     // 4. The weights, and the memory for them and the largest batch.
-    reserve_embed_memory(config, options.vectors, plan.most_tokens, plan.most_sequences, *backend);
+    reserve_embed_memory(config, options.vectors, plan.most_tokens, plan.most_sequences, *backend, communicator);
     Model model = make_model(config, *backend, ModelPart::encoder);
     std::uint64_t checkpoint_hash = load_parameters(model, source, communicator);
     checkpoint_hash = hash_text(header.config, checkpoint_hash);

@@ -56,14 +56,25 @@ void fill(std::vector<T>& values, const std::byte* from, std::size_t bytes) {
 std::size_t most_batches_under_way(const Model& model) { return model.backend->host_reaches_memory() ? 1 : 2; }
 
 void reserve_embed_memory(const ModelConfig& config, const VectorChoice& choice, std::int64_t tokens,
-                          std::int64_t sequences, Backend& backend) {
+                          std::int64_t sequences, Backend& backend, const Communicator& communicator) {
+    if (tokens == 0) return;
+    const std::size_t own = backend.own_bytes(make_parameter_layout(config, ModelPart::encoder).size, false);
+    const std::size_t bytes = embed_memory_bytes(config, choice, tokens, sequences, backend.element_bytes());
+    const auto text = [](std::size_t n) { return format_bytes(static_cast<double>(n)); };
     const std::optional<MemorySize> memory = backend.memory();
-    if (!memory || tokens == 0) return;
+    if (!memory) {
+        // Nobody can take the machine's memory at once; a system that has too little ends a rank without a word.
+        const std::size_t share = memory_for_rank(communicator);
+        if (bytes + own > share && communicator.root())
+            log_warning(fmt::format(
+                "a batch of {} tokens needs {} of memory a rank with the model, and a machine has {} left for "
+                "each of its ranks: the system may end one. Take fewer ranks a machine, of more cores each",
+                tokens, text(bytes + own), text(share)));
+        return;
+    }
     // 1.5 GiB for what CUDA loads when kernels run first, as in training: cuBLASLt's are the same.
     constexpr std::size_t others = std::size_t{3} << 29;
     const std::size_t available = memory->free > others ? memory->free - others : 0;
-    const std::size_t bytes = embed_memory_bytes(config, choice, tokens, sequences, backend.element_bytes());
-    const auto text = [](std::size_t n) { return format_bytes(static_cast<double>(n)); };
     if (bytes > available) {
         // A batch of fewer tokens has fewer sequences, in proportion.
         std::int64_t fits = 0, too_many = tokens;
@@ -80,7 +91,6 @@ void reserve_embed_memory(const ModelConfig& config, const VectorChoice& choice,
                         fits > special_tokens ? fmt::format("--batch-tokens {} fits, for proteins as short", fits)
                                               : std::string("the model itself does not fit this GPU")));
     }
-    const std::size_t own = backend.own_bytes(make_parameter_layout(config).size, false);
     log_information(fmt::format("GPU memory: {} taken, of {} free; {} beside it for the kernels' own work", text(bytes),
                                 text(memory->free), text(own)));
     backend.reserve(bytes);

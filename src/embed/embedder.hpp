@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "comm/communicator.hpp"
 #include "data/packed_batch.hpp"
 #include "embed/output.hpp"
 #include "embed/writer.hpp"
@@ -40,9 +41,10 @@ Embedder make_embedder(const Model& model, const VectorChoice& choice, std::int6
                        std::size_t under_way = 1);
 
 /// Takes the memory of a model and its embedder at once where the device has its own. Throws InputError, with what is
-/// missing and the --batch-tokens that would fit, where there is not enough.
+/// missing and the --batch-tokens that would fit, where there is not enough. Warns of too little memory of a machine.
+/// Collective.
 void reserve_embed_memory(const ModelConfig& config, const VectorChoice& choice, std::int64_t tokens,
-                          std::int64_t sequences, Backend& backend);
+                          std::int64_t sequences, Backend& backend, const Communicator& communicator);
 
 /// Enqueues a batch; fewer than `under_way` are started and not finished.
 void start_batch(Embedder& embedder, const PackedBatch& batch);

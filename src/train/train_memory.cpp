@@ -6,7 +6,6 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "base/machine_memory.hpp"
 #include "base/progress.hpp"
 #include "model/cost.hpp"
 #include "model/model.hpp"
@@ -50,11 +49,7 @@ std::string text(std::size_t bytes) { return format_bytes(static_cast<double>(by
 /// word. Collective.
 void warn_of_little_memory(const TrainSettings& settings, const std::function<std::size_t(std::int64_t)>& needed,
                            const Communicator& communicator) {
-    const auto all = static_cast<std::uint64_t>(communicator.machine().ranks());
-    // Of the machine that has the least for each of its ranks.
-    double least = -static_cast<double>(available_memory().value_or(std::uint64_t{1} << 60)) / static_cast<double>(all);
-    communicator.maximum(&least, 1);
-    const auto share = static_cast<std::size_t>(-least);
+    const std::size_t share = memory_for_rank(communicator);
     const std::size_t bytes = needed(settings.batch_tokens);
     if (bytes <= share || !communicator.root()) return;
     const std::int64_t fits = largest_batch(settings, [&](std::int64_t tokens) { return needed(tokens) <= share; });

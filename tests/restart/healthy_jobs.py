@@ -25,9 +25,9 @@ def launched(ranks, program, *arguments):
 
 
 def with_other(other):
-    """A command of two ranks: prepare and, in place of the other rank's, a command for the shell. By a shell, as not
-    every mpirun starts two programs."""
-    return ["2", "bash", "-c", f"[ $OMPI_COMM_WORLD_RANK != 0 ] || exec {prepare}; {other}"]
+    """Prepare on rank 0, which begins when rank 1 is what it will be, and `other`, for the shell, on rank 1. Open MPI 5's
+    mpirun crashed on two programs with a colon between them."""
+    return launched(2, "bash", "-c", f'[ "${{OMPI_COMM_WORLD_RANK:?}}" != 0 ] || {{ sleep 0.5; exec {prepare}; }}; {other}')
 
 
 def started(job, ranks):
@@ -38,7 +38,7 @@ def started(job, ranks):
 def wait_for_other(job):
     """Until rank 0, whose other rank is no program of MPI and which therefore waits for it, has told the guard of
     itself."""
-    started(job, 2)
+    check(started(job, 2), "two ranks are started, and one guard")
     time.sleep(0.5)
 
 
@@ -124,11 +124,11 @@ for what, hold_up in (("stopped", hold), ("traced", trace)):
     ends_well(job, f"a job whose ranks are all {what} for {LONGER} s")
 
 # One rank is late; it is a shell that starts the program and goes on after it.
-job = Job([*mpirun, *with_other(f"sleep {LONGER}; {prepare}; sleep {LONGER}")], "log.txt", **QUICK)
+job = Job(with_other(f"sleep {LONGER}; {prepare}; sleep {LONGER}"), "log.txt", **QUICK)
 ends_well(job, f"a job with a rank that begins {LONGER} s late and is a shell")
 
 # One rank is another program, and mpirun is told to go on with it when ours is lost.
-job = Job([mpirun[0], "--enable-recovery", *mpirun[1:], *with_other(f"exec sleep {2 * LONGER}")], "log.txt", **QUICK)
+job = Job([mpirun[0], "--enable-recovery", *with_other(f"exec sleep {2 * LONGER}")[1:]], "log.txt", **QUICK)
 wait_for_other(job)
 ranks = job.ranks()
 lost = [rank for rank in ranks if b"protalbert" in pathlib.Path(f"/proc/{rank}/cmdline").read_bytes()]
@@ -157,7 +157,7 @@ with open(reader, "rb") as output:
 check(process.wait() == 0 and "sequences" in text, "and ends well when somebody does, with all of the output")
 
 # The guard does not know every rank, because one hides whose it is: nothing is ended.
-job = Job([*mpirun, *with_other("exec env -i sleep 60")], "log.txt", **QUICK)
+job = Job(with_other("exec env -i sleep 60"), "log.txt", **QUICK)
 wait_for_other(job)
 hang(job)
 time.sleep(LONGER)
@@ -166,7 +166,7 @@ job.kill_all()
 job.wait(SECONDS_TO_END)
 
 # Every rank is known, one of them although it never told of itself, as one that is killed at its start.
-job = Job([*mpirun, *with_other("exec sleep 60")], "log.txt", **QUICK)
+job = Job(with_other("exec sleep 60"), "log.txt", **QUICK)
 started(job, 2)
 time.sleep(LONGER)  # the guard's looks for it are rare by then
 hang(job)
