@@ -5,7 +5,7 @@
 set -u
 prepare=$1/protalbert_prepare
 mpirun=${MPIRUN:-mpirun -n}
-rm -rf ./*
+source "$(dirname "$0")/../own_folder.sh"
 mkdir inputs
 cd inputs || exit 1
 inputs=$PWD

@@ -9,7 +9,7 @@ check=$1/tests/check_corpus
 mpirun=${MPIRUN:-mpirun -n}
 here=$(cd "$(dirname "$0")" && pwd)
 failures=0
-rm -rf ./*
+source "$(dirname "$0")/../own_folder.sh"
 
 fail() {
     echo "FAILED: $*"

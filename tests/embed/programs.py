@@ -3,9 +3,9 @@
 import fcntl
 import gzip
 import os
+import pathlib
 import random
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +14,9 @@ import unittest
 
 import h5py
 import numpy
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from own_folder import empty_own_folder
 
 BUILD = os.path.abspath(sys.argv.pop(1))
 EMBED = os.path.join(BUILD, "protalbert_embed")
@@ -68,8 +71,7 @@ def processes_of_session(session):
 class Embed(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        for name in os.listdir("."):
-            shutil.rmtree(name) if os.path.isdir(name) else os.remove(name)
+        empty_own_folder()
         for arguments in (("small.h5", 1), ("other.h5", 2), ("large.h5", 1, 512, 1e5)):
             code, output = run(1, "make", *arguments, program=REFERENCE)
             assert code == 0, output

@@ -1,17 +1,15 @@
 """A protein's vectors are the same, bit for bit, alone and in any batch, with any number of ranks and threads:
 same_bits.py BUILD_FOLDER, in a folder of its own."""
 
-import os
 import pathlib
 import random
 import re
-import shutil
 import unittest
 
 import h5py
 import numpy
 
-from programs import REFERENCE, random_proteins, read, run, write_fasta
+from programs import REFERENCE, empty_own_folder, random_proteins, read, run, write_fasta
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data"
 KINDS = ("residues", "mean", "cls")
@@ -67,8 +65,7 @@ def vectors(path):
 class SameBits(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        for name in os.listdir("."):
-            shutil.rmtree(name) if os.path.isdir(name) else os.remove(name)
+        empty_own_folder()
         code, output = run(1, "make", "model.h5", 1, 1024, 1, HIDDEN, INTERMEDIATE, program=REFERENCE)
         assert code == 0, output
         # Both sides of the kernels' tiles, groups and slices; with [CLS] and [SEP] a protein is two rows longer.

@@ -17,6 +17,9 @@ import zipfile
 import h5py
 import numpy
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from own_folder import empty_own_folder
+
 BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
 GOLDEN = pathlib.Path(__file__).resolve().parent / "golden"
 FORMS = ("zip", "legacy", "half", "shards", "equal_sizes")
@@ -79,8 +82,7 @@ def write_proteins(path, count=30, seed=1):
 class Convert(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        for name in os.listdir("."):
-            shutil.rmtree(name) if os.path.isdir(name) else os.remove(name)
+        empty_own_folder()
         write_proteins("proteins.fasta")
 
     def good(self, program, *arguments, ranks=1):

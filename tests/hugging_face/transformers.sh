@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${PROTALBERT_CACHE:-$HOME/.cache/protalbert}
 build=$1
 data=$here/../../../shared/data
-rm -rf ./*
+source "$here/../own_folder.sh"
 ran=''
 if [ -x "$cache/huggingface/bin/python" ]; then
     "$here/../parity/huggingface.sh" "$here/compare_transformers.py" --build "$build"

@@ -4,9 +4,11 @@ import json
 import os
 import pathlib
 import random
-import shutil
 import subprocess
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from own_folder import empty_own_folder
 
 build = pathlib.Path(sys.argv[1])
 mpirun = os.environ.get("MPIRUN", "mpirun -n").split()
@@ -34,8 +36,7 @@ def finish():
 
 def clean():
     """Empties the working folder, which is the test's own."""
-    for path in pathlib.Path(".").iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    empty_own_folder()
 
 
 def write_proteins(file, count, shortest, longest, seed=1):
