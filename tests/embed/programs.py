@@ -63,7 +63,9 @@ def processes_of_session(session):
                 fields = file.read().rpartition(")")[2].split()  # state, parent, group, session...
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(fields[3]) == session and fields[0] not in "ZX":  # nor those that have ended
+        # Of a killed process the first thread can have ended before others, which still hold its files.
+        ended = fields[0] in "ZX" and int(fields[17]) <= 1
+        if int(fields[3]) == session and not ended:
             found.append(int(name))
     return found
 
