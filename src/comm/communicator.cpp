@@ -210,7 +210,7 @@ LocalRanks local_ranks(const Communicator& communicator) {
 }
 
 std::size_t memory_for_rank(const Communicator& communicator) {
-    const auto all = static_cast<double>(communicator.machine().ranks());
+    const auto all = static_cast<double>(local_ranks(communicator).ranks);
     double least = -static_cast<double>(available_memory().value_or(std::uint64_t{1} << 60)) / all;
     communicator.maximum(&least, 1);
     return static_cast<std::size_t>(-least);
