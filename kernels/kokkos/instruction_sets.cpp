@@ -67,12 +67,22 @@ InstructionSet best_instruction_set() {
     return InstructionSet::baseline;
 }
 
+/// What is used unless somebody chooses. Not Intel's products of pairs without tiles: on a Xeon rounded floats were 1.2
+/// to 1.5 times as fast, as measured with its tiles put aside. On an EPYC (Zen 5) pairs are twice as fast as floats.
+InstructionSet preferred_instruction_set() {
+    const InstructionSet best = best_instruction_set();
+#if defined(__x86_64__)
+    if (best == InstructionSet::avx512_bf16 && __builtin_cpu_is("intel")) return InstructionSet::avx512;
+#endif
+    return best;
+}
+
 constexpr std::array instruction_sets{InstructionSet::baseline, InstructionSet::avx2, InstructionSet::avx512,
                                       InstructionSet::avx512_bf16, InstructionSet::amx_bf16};
 
 InstructionSet chosen_instruction_set() {
     const char* const text = std::getenv("PROTALBERT_INSTRUCTION_SET");
-    if (text == nullptr) return best_instruction_set();
+    if (text == nullptr) return preferred_instruction_set();
     for (const InstructionSet set : instruction_sets)
         if (std::string(text) == name_of(set)) return std::min(set, best_instruction_set());
     throw InputError(
