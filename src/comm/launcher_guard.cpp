@@ -290,10 +290,30 @@ bool job_has_failed(const Watched& job) {
            std::all_of(job.ranks.begin(), job.ranks.end(), ended);
 }
 
-void say_to_output_of(pid_t process) {
+constexpr int standard_output = 1, standard_error = 2;
+
+int open_output_of(pid_t process, int output) {
     std::array<char, 64> path;
-    std::snprintf(path.data(), path.size(), "/proc/%d/fd/2", process);
-    const int output = open(path.data(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK);
+    std::snprintf(path.data(), path.size(), "/proc/%d/fd/%d", process, output);
+    return open(path.data(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK);
+}
+
+/// Whether a process cannot go on writing because nobody reads: into a pipe that is full, to a terminal that is
+/// stopped.
+bool waits_for_reader(pid_t process) {
+    for (const int output : {standard_output, standard_error}) {
+        const int file = open_output_of(process, output);
+        if (file < 0) continue;
+        pollfd state = {.fd = file, .events = POLLOUT, .revents = 0};
+        const bool writable = poll(&state, 1, 0) != 0;
+        close(file);
+        if (!writable) return true;
+    }
+    return false;
+}
+
+void say_to_output_of(pid_t process) {
+    const int output = open_output_of(process, standard_error);
     if (output < 0) return;
     constexpr std::string_view message =
         "error: all ranks on this machine have ended, but mpirun has not; it is killed. "
@@ -322,7 +342,7 @@ void say_to_output_of(pid_t process) {
         // Seconds that began after the job's end, and in which the guard itself ran: those of a machine or a job that
         // was suspended do not count.
         if (failed && quiet && pause == second) ++seconds_alone;
-        failed = job_has_failed(job) && !sees_living_child(job);
+        failed = job_has_failed(job) && !sees_living_child(job) && !waits_for_reader(job.launcher);
         if (!failed) {
             seconds_alone = 0;
             continue;

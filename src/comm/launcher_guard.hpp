@@ -7,8 +7,9 @@ namespace protalbert {
 
 /// Makes this process known to the guard of its mpirun, a small process beside the ranks, of which one becomes it where
 /// there is none. The guard kills mpirun, and says so in its output, when the job has failed and mpirun stays ten
-/// seconds longer: when each of the ranks that mpirun announced is known to the guard and known to have ended, at least
-/// one of them without leave_launcher(). What the guard does not know counts as alive.
+/// seconds longer without waiting for a reader of its output: when each of the ranks that mpirun announced is known to
+/// the guard and known to have ended, at least one of them without leave_launcher(). What the guard does not know
+/// counts as alive.
 ///
 /// Nothing is done, and mpirun has no guard, in a job of several machines, under another launcher (srun, MPICH's
 /// mpirun), below a wrapper (gdb, perf), with more than 1024 ranks, and on Linux before 5.9. Call it before MPI starts.

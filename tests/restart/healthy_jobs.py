@@ -138,23 +138,36 @@ check("it is killed" not in job.text(), "the job goes on with the other one, ano
 job.wait(SECONDS_TO_END)
 job.kill_all()
 
-# Nobody reads the output: mpirun stays until somebody does.
-reader, writer = os.pipe()
-size = fcntl.fcntl(writer, 1031, 4096)  # F_SETPIPE_SZ
-os.write(writer, b"." * size)
-process = subprocess.Popen(launched(2, *prepare.split()), stdout=writer, stderr=subprocess.STDOUT,
-                           env={**os.environ, **QUICK})
-os.close(writer)
-deadline = time.monotonic() + SECONDS_TO_END
-while not guards(process.pid) and process.poll() is None and time.monotonic() < deadline:
-    time.sleep(0.01)
-ranks = children(process.pid)
-wait_for_death(ranks)
-time.sleep(LONGER)
-check(len(ranks) == 2 and process.poll() is None, "mpirun stays longer than its ranks while nobody reads its output")
-with open(reader, "rb") as output:
-    text = output.read().decode(errors="replace")
-check(process.wait() == 0 and "sequences" in text, "and ends well when somebody does, with all of the output")
+# Nobody reads the output: mpirun stays until somebody does, of a job that ends well and of one that fails.
+subprocess.run(["rm", "-rf", "run"], check=True)
+for fails, patience in ((False, PATIENCE), (True, 5)):  # mpirun itself takes two seconds to end a job that failed
+    reader, writer = os.pipe()
+    size = fcntl.fcntl(writer, 1031, 4096)  # F_SETPIPE_SZ
+    os.write(writer, b"." * size)
+    process = subprocess.Popen(launched(2, *([pretrain, "deck.toml"] if fails else prepare.split())), stdout=writer,
+                               stderr=subprocess.STDOUT,
+                               env={**os.environ, "PROTALBERT_GUARD_PATIENCE": str(patience)})
+    os.close(writer)
+    deadline = time.monotonic() + SECONDS_TO_END
+    while not guards(process.pid) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    ranks = children(process.pid)
+    if fails:
+        time.sleep(1)  # both ranks have told the guard of themselves
+        for rank in ranks:
+            os.kill(rank, signal.SIGKILL)
+    wait_for_death(ranks)
+    time.sleep(patience + 3)
+    check(len(ranks) == 2 and process.poll() is None,
+          f"mpirun stays longer than its {'killed ' if fails else ''}ranks while nobody reads its output")
+    with open(reader, "rb") as output:
+        text = output.read().decode(errors="replace")
+    code = process.wait()
+    if fails:
+        check(code > 0 and "signal 9" in text and "it is killed" not in text,
+              "and then says what happened, and ends by itself")
+    else:
+        check(code == 0 and "sequences" in text, "and ends well when somebody does, with all of the output")
 
 # The guard does not know every rank, because one hides whose it is: nothing is ended.
 job = Job(with_other("exec env -i sleep 60"), "log.txt", **QUICK)
