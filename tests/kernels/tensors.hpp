@@ -94,7 +94,8 @@ class Guarded {
         const T expected = sentinel();
         for (std::size_t i = 0; i < all.size(); ++i) {
             if (i >= begin_ && i < begin_ + size_) continue;
-            if (std::memcmp(&all[i], &expected, sizeof(T)) != 0) {
+            // Bytes, since a NaN must equal itself.
+            if (std::memcmp(&all[i], &expected, sizeof(T)) != 0) {  // NOLINT(bugprone-suspicious-memory-comparison)
                 ADD_FAILURE() << "guard overwritten at element " << static_cast<Index>(i) - static_cast<Index>(begin_)
                               << " of " << size_;
                 break;

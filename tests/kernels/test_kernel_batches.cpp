@@ -170,7 +170,8 @@ TEST_P(Batches, Products) {
     struct Shape {
         Index N, K;
     };
-    for (const auto& [N, K] : {Shape{H, E}, {3 * H, H}, {H, H}, {F, H}, {H, F}}) {
+    for (const Shape& shape : {Shape{H, E}, {3 * H, H}, {H, H}, {F, H}, {H, F}}) {
+        const Index N = shape.N, K = shape.K;
         SCOPED_TRACE(testing::Message() << N << " x " << K);
         Vector weights = random_values(N * K, 0.2, 1), biases = random_values(N, 1, 2);
         expect_same_bits("linear", [&](const Batch& batch) {

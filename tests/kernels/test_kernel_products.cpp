@@ -292,7 +292,8 @@ TEST(Products, CountsRefusals) {
 }
 
 TEST(Products, SameBitsForAllThreadCounts) {
-    for (const auto& [T, N, K] : {Shape{515, 272, 130}, Shape{64, 1024, 256}, Shape{2000, 96, 64}}) {
+    for (const Shape& shape : {Shape{515, 272, 130}, Shape{64, 1024, 256}, Shape{2000, 96, 64}}) {
+        const Index T = shape.T, N = shape.N, K = shape.K;
         SCOPED_TRACE(testing::Message() << T << " x " << N << " x " << K);
         Vector x = random_values(T * K, 1, 1), w = random_values(N * K, 0.2, 2), dy = random_values(T * N, 1, 3);
         Vector bias = random_values(N, 1, 4);
