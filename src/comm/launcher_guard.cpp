@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -290,20 +291,55 @@ bool job_has_failed(const Watched& job) {
            std::all_of(job.ranks.begin(), job.ranks.end(), ended);
 }
 
-constexpr int standard_output = 1, standard_error = 2;
-
-int open_output_of(pid_t process, int output) {
-    std::array<char, 64> path;
-    std::snprintf(path.data(), path.size(), "/proc/%d/fd/%d", process, output);
-    return open(path.data(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK);
+/// Whether /proc shows a process that began in the job: one that a rank left behind, for which mpirun may wait.
+bool sees_living_member(const Watched& job) {
+    const int folder = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) return false;
+    bool lives = false;
+    while (true) {
+        const long bytes = syscall(SYS_getdents64, folder, folder_room.data(), folder_room.size());
+        if (bytes <= 0) break;
+        for (long at = 0; at < bytes;) {
+            const auto* const entry = reinterpret_cast<const dirent64*>(folder_room.data() + at);
+            at += entry->d_reclen;
+            const std::optional<int> process = number_in(entry->d_name);
+            if (!process || *process == getpid()) continue;
+            const std::string_view environment = read_proc(file_room, "/proc/%d/environ", *process);
+            lives = lives || to_job_name(value_of(environment, job_name)) == job.job;
+        }
+    }
+    close(folder);
+    return lives;
 }
 
-/// Whether a process cannot go on writing because nobody reads: into a pipe that is full, to a terminal that is
-/// stopped.
-bool waits_for_reader(pid_t process) {
+constexpr int standard_output = 1, standard_error = 2;
+
+/// mpirun's output as its own descriptor, or opened anew where the system does not give that away; -1 and errno where
+/// neither works.
+int open_output(const Watched& job, int output) {
+    const int own = static_cast<int>(syscall(SYS_pidfd_getfd, job.launcher_handle, output, 0));
+    if (own >= 0 || errno == EBADF) return own;
+    std::array<char, 64> path;
+    std::snprintf(path.data(), path.size(), "/proc/%d/fd/%d", job.launcher, output);
+    const int opened = open(path.data(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK);
+    if (opened >= 0 || errno != ENXIO) return opened;
+    // A pipe without a reader, at which a writer does not wait, or a socket, which cannot be opened.
+    constexpr std::string_view pipe = "pipe:";
+    std::array<char, pipe.size()> name;
+    const ssize_t size = readlink(path.data(), name.data(), name.size());
+    errno =
+        size == static_cast<ssize_t>(name.size()) && pipe == std::string_view(name.data(), name.size()) ? EPIPE : ENXIO;
+    return -1;
+}
+
+/// Whether mpirun may be unable to go on writing because nobody reads, as from a pipe that is full or at a terminal
+/// that is stopped, or because nothing can be said of its output.
+bool may_wait_for_reader(const Watched& job) {
     for (const int output : {standard_output, standard_error}) {
-        const int file = open_output_of(process, output);
-        if (file < 0) continue;
+        const int file = open_output(job, output);
+        const bool closed = file < 0 && (errno == EBADF || errno == ENOENT || errno == EPIPE);
+        if (closed) continue;
+        if (file < 0) return true;
         pollfd state = {.fd = file, .events = POLLOUT, .revents = 0};
         const bool writable = poll(&state, 1, 0) != 0;
         close(file);
@@ -312,12 +348,12 @@ bool waits_for_reader(pid_t process) {
     return false;
 }
 
-void say_to_output_of(pid_t process) {
-    const int output = open_output_of(process, standard_error);
+void say_to_output(const Watched& job) {
+    const int output = open_output(job, standard_error);
     if (output < 0) return;
     constexpr std::string_view message =
         "error: all ranks on this machine have ended, but mpirun has not; it is killed. "
-        "What a rank said is above; run the same command again to go on\n";
+        "What it had not printed yet is lost; run the same command again\n";
     if (write(output, message.data(), message.size()) < 0) return;  // nobody reads it
 }
 
@@ -342,13 +378,14 @@ void say_to_output_of(pid_t process) {
         // Seconds that began after the job's end, and in which the guard itself ran: those of a machine or a job that
         // was suspended do not count.
         if (failed && quiet && pause == second) ++seconds_alone;
-        failed = job_has_failed(job) && !sees_living_child(job) && !waits_for_reader(job.launcher);
+        failed =
+            job_has_failed(job) && !sees_living_child(job) && !sees_living_member(job) && !may_wait_for_reader(job);
         if (!failed) {
             seconds_alone = 0;
             continue;
         }
         if (seconds_alone < patience) continue;
-        say_to_output_of(job.launcher);
+        say_to_output(job);
         syscall(SYS_pidfd_send_signal, job.launcher_handle, SIGKILL, nullptr, 0);
         _exit(0);
     }
@@ -447,6 +484,9 @@ void guard_launcher() {
 void leave_launcher() {
     if (guard_socket < 0) return;
     own_message.leaves = 1;
+    // A guard that does not hear of it takes this rank for one that failed.
+    const timeval patience = {.tv_sec = patience_seconds, .tv_usec = 0};
+    setsockopt(guard_socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     send_to_guard(guard_socket, own_message, std::nullopt);
     close(guard_socket);
     guard_socket = -1;

@@ -9,7 +9,8 @@ namespace protalbert {
 /// there is none. The guard kills mpirun, and says so in its output, when the job has failed and mpirun stays ten
 /// seconds longer without waiting for a reader of its output: when each of the ranks that mpirun announced is known to
 /// the guard and known to have ended, at least one of them without leave_launcher(). What the guard does not know
-/// counts as alive.
+/// counts as alive. Nor does it act while a process lives that a rank has started, or where it cannot look at mpirun's
+/// output (a socket, under a system that forbids tracing).
 ///
 /// Nothing is done, and mpirun has no guard, in a job of several machines, under another launcher (srun, MPICH's
 /// mpirun), below a wrapper (gdb, perf), with more than 1024 ranks, and on Linux before 5.9. Call it before MPI starts.

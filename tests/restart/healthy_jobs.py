@@ -3,11 +3,13 @@ slow, beside other programs, or with output that nobody reads; nor one of which 
 know is ended."""
 
 import ctypes
-import fcntl
 import os
 import pathlib
+import pty
 import signal
+import socket
 import subprocess
+import termios
 import time
 
 from runs import SECONDS_TO_END, Job, alive, guards, wait_until
@@ -138,36 +140,92 @@ check("it is killed" not in job.text(), "the job goes on with the other one, ano
 job.wait(SECONDS_TO_END)
 job.kill_all()
 
-# Nobody reads the output: mpirun stays until somebody does, of a job that ends well and of one that fails.
-subprocess.run(["rm", "-rf", "run"], check=True)
-for fails, patience in ((False, PATIENCE), (True, 5)):  # mpirun itself takes two seconds to end a job that failed
+# Nobody reads the output: mpirun stays until somebody does, of a job that ends well...
+def full_pipe():
     reader, writer = os.pipe()
-    size = fcntl.fcntl(writer, 1031, 4096)  # F_SETPIPE_SZ
-    os.write(writer, b"." * size)
-    process = subprocess.Popen(launched(2, *([pretrain, "deck.toml"] if fails else prepare.split())), stdout=writer,
-                               stderr=subprocess.STDOUT,
+    fill(writer)
+    return reader, writer, lambda: None
+
+
+def full_socket():
+    reader, writer = (end.detach() for end in socket.socketpair())
+    fill(writer)
+    return reader, writer, lambda: None
+
+
+def stopped_terminal():
+    reader, writer = pty.openpty()
+    termios.tcflow(writer, termios.TCOOFF)
+    held = os.dup(writer)
+    return reader, writer, lambda: (termios.tcflow(held, termios.TCOON), os.close(held))
+
+
+def fill(writer):
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b".")
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+
+
+def unread(job_command, output, patience):
+    """The job with this output, its ranks when it has a guard, and how to read it at last."""
+    reader, writer, let_go = output()
+    process = subprocess.Popen(job_command, stdout=writer, stderr=writer,
                                env={**os.environ, "PROTALBERT_GUARD_PATIENCE": str(patience)})
     os.close(writer)
     deadline = time.monotonic() + SECONDS_TO_END
     while not guards(process.pid) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    ranks = children(process.pid)
-    if fails:
-        time.sleep(1)  # both ranks have told the guard of themselves
-        for rank in ranks:
-            os.kill(rank, signal.SIGKILL)
+
+    def read():
+        let_go()
+        text = b""
+        try:
+            while piece := os.read(reader, 1 << 16):
+                text += piece
+        except OSError:  # a terminal whose other end is closed
+            pass
+        return text.decode(errors="replace")
+
+    return process, children(process.pid), read
+
+
+process, ranks, read = unread(launched(2, *prepare.split()), full_pipe, PATIENCE)
+wait_for_death(ranks)
+time.sleep(LONGER)
+check(len(ranks) == 2 and process.poll() is None, "mpirun stays longer than its ranks while nobody reads its output")
+text = read()
+check(process.wait() == 0 and "sequences" in text, "and ends well when somebody does, with all of the output")
+
+# ... and of one that fails. mpirun itself takes two seconds to end that.
+patience = 5
+jobs = [(output, *unread(with_other("exec sleep 60"), output, patience))
+        for output in (full_pipe, full_socket, stopped_terminal)]
+time.sleep(1.5)  # rank 0 has told the guard of itself
+for _, process, ranks, _ in jobs:
+    for rank in ranks:
+        os.kill(rank, signal.SIGKILL)
     wait_for_death(ranks)
-    time.sleep(patience + 3)
+time.sleep(patience + 3)
+for output, process, ranks, read in jobs:
     check(len(ranks) == 2 and process.poll() is None,
-          f"mpirun stays longer than its {'killed ' if fails else ''}ranks while nobody reads its output")
-    with open(reader, "rb") as output:
-        text = output.read().decode(errors="replace")
-    code = process.wait()
-    if fails:
-        check(code > 0 and "signal 9" in text and "it is killed" not in text,
-              "and then says what happened, and ends by itself")
-    else:
-        check(code == 0 and "sequences" in text, "and ends well when somebody does, with all of the output")
+          f"mpirun stays longer than its killed ranks with the output to a {output.__name__.replace('_', ' ')}")
+    text = read()
+    check(process.wait() > 0 and "signal 9" in text and "it is killed" not in text,
+          "and then says what happened, and ends by itself")
+
+# A rank is killed, but not what it has started, for whose output mpirun waits where it is told to go on.
+job = Job([mpirun[0], "--enable-recovery", *launched(1, "bash", "-c", f"(sleep 6; echo late) & exec {prepare}")[1:]],
+          "log.txt", **QUICK)
+check(started(job, 1), "a rank is started that leaves another process behind, and one guard")
+time.sleep(0.3)
+for rank in job.ranks():
+    job.send(rank, signal.SIGKILL)
+code = job.wait(SECONDS_TO_END)
+check(code == 0 and "late" in job.text(), "mpirun waits for what a killed rank has started")
+job.kill_all()
 
 # The guard does not know every rank, because one hides whose it is: nothing is ended.
 job = Job(with_other("exec env -i sleep 60"), "log.txt", **QUICK)
