@@ -61,15 +61,12 @@ fs::path output_path(const Options& options) {
     return path.has_filename() ? path : path.parent_path();
 }
 
-/// In a folder in the making: held by the process that writes it.
-constexpr const char* lock_name = ".lock";
-
 /// Whether a folder holds nothing but what this program writes into one, so that it can be replaced as a whole.
 bool is_own_folder(const fs::path& folder) {
     const std::vector<std::string>& names = exported_files();
     return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(), [&](const fs::directory_entry& entry) {
         const std::string name = entry.path().filename().string();
-        return name == lock_name || std::find(names.begin(), names.end(), name) != names.end();
+        return std::find(names.begin(), names.end(), name) != names.end();
     });
 }
 
@@ -144,17 +141,12 @@ void to_hugging_face(const WeightSource& source, const fs::path& output, const O
         throw InputError(fmt::format("{} is in the way and not from an earlier protalbert_convert; move it away",
                                      temporary.string()));
     require_space(output.parent_path(), exported_bytes(config), output.string());
-    const RunPlace place{temporary / lock_name, "at " + temporary.string(), "name another output"};
-    RunLock interrupted, ours;
-    interrupted.take(place, false, alone);
     fs::remove_all(temporary);
     fs::create_directory(temporary);
-    ours.take(place, true, alone);
     write_hugging_face(
         temporary, config, vocabulary,
         [&](const Parameter& parameter, float* values) { read_weights(source, parameter, values, alone); },
         sentencepiece);
-    fs::remove(place.file);
     if (!fs::exists(output)) return rename_durably(temporary, output);
     // A folder that is not empty cannot be replaced by one rename; the old one is whole until the new one is.
     const fs::path old = output.string() + ".old";
@@ -166,11 +158,17 @@ void to_hugging_face(const WeightSource& source, const fs::path& output, const O
 void convert(const Options& options, const Communicator& alone) {
     const auto start = std::chrono::steady_clock::now();
     const fs::path output = output_path(options);
-    check_output(output, options, !is_hugging_face_folder(options.input));
     const fs::path place = output.has_parent_path() ? output.parent_path() : fs::path(".");
     if (!fs::is_directory(place))
         throw InputError(
             fmt::format("output {}: there is no folder {}; make it first", output.string(), place.string()));
+    RunLock lock;
+    lock.take({.file = output.string() + ".lock",
+               .where = "at " + output.string(),
+               .remedy = "name another output",
+               .goes_if_empty = true},
+              true, alone);
+    check_output(output, options, !is_hugging_face_folder(options.input));
 
     WeightSource source = open_weights(options.input, alone, options.vocabulary);
     if (source.hugging_face)

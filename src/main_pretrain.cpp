@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 #include "comm/run_lock.hpp"
+#include "io/checkpoint.hpp"
 #include "train/report.hpp"
 #include "train/train_memory.hpp"
 #include "train/trainer.hpp"
@@ -118,6 +120,8 @@ int run(int argc, char** argv, const Communicator& communicator) {
     const std::string folder = settings.directory.string();
     const RunPlace place{settings.directory / ".lock", "in " + folder, "choose another checkpoint.directory"};
     RunLock lock;
+    bool new_folder = false;  // rank 0 looks
+    on_root(communicator, [&] { new_folder = !std::filesystem::exists(settings.directory); });
     lock.take(place, true, communicator);
     options.start.deck = deck.canonical();
     const Start start = restore_state(state, options.start, settings, corpus, communicator);
@@ -129,8 +133,16 @@ int run(int argc, char** argv, const Communicator& communicator) {
     check_dump(options.dump, state, settings, communicator);
     if (!options.timeline.file.empty())
         on_root(communicator, [&] { require_writable_place(options.timeline.file, "timeline"); });
+    make_directories(settings, communicator);
+    lock.take(place, true, communicator);
+    on_root(communicator, [&] {
+        if (new_folder && !list_checkpoints(settings.directory).empty())
+            throw InputError(
+                fmt::format("another run began in {} while this one started; start again to go on from its last "
+                            "checkpoint, or choose another checkpoint.directory",
+                            folder));
+    });
     prepare_directory(state, settings, communicator);
-    lock.take(place, true, communicator);  // where the folder has just been made
     report_start(start, state, settings);
 
     // 5. Training.

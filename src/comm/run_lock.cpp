@@ -26,17 +26,21 @@ using namespace std::chrono_literals;
 constexpr auto patience = 10s;
 constexpr auto look_every = 100ms;
 
-/// Whether `path` still names the open file.
-bool is_file(int descriptor, const std::filesystem::path& path) {
+}  // namespace
+
+bool names_open_file(const std::filesystem::path& path, int descriptor) {
     struct stat opened = {}, named = {};
     return fstat(descriptor, &opened) == 0 && stat(path.c_str(), &named) == 0 && opened.st_dev == named.st_dev &&
            opened.st_ino == named.st_ino;
 }
 
-}  // namespace
-
 RunLock::~RunLock() {
-    if (descriptor_ >= 0) close(descriptor_);
+    if (descriptor_ < 0) return;
+    std::error_code error;
+    const bool goes =
+        !removed_.empty() && names_open_file(removed_, descriptor_) && std::filesystem::file_size(removed_, error) == 0;
+    if (goes) std::filesystem::remove(removed_, error);
+    close(descriptor_);
 }
 
 void RunLock::take(const RunPlace& place, bool make, const Communicator& communicator) {
@@ -51,8 +55,11 @@ void RunLock::take(const RunPlace& place, bool make, const Communicator& communi
         if (!open_file()) return;
         for (auto waited = 0ms;; waited += look_every) {
             if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0) {
-                // Whoever held the lock may have renamed or removed the file since it was opened here.
-                if (is_file(descriptor_, place.file) || !open_file()) return;
+                if (names_open_file(place.file, descriptor_)) {
+                    if (place.goes_if_empty) removed_ = place.file;
+                    return;
+                }
+                if (!open_file()) return;
                 continue;
             }
             if (errno == EINTR) continue;

@@ -14,7 +14,12 @@ struct RunPlace {
     std::filesystem::path file;
     std::string where;
     std::string remedy;
+    bool goes_if_empty = false;  ///< a file that nobody has written to is removed when the hold ends
 };
+
+/// Whether `path` still names the open file. Who has waited for a lock has it of a file that may have been renamed or
+/// removed meanwhile.
+bool names_open_file(const std::filesystem::path& path, int descriptor);
 
 /// Holds a file as long as it lives, so that a second run of the same job (submitted twice) does not write over the
 /// first one's work. The hold is rank 0's, by flock, and ends with the process however that ends. It is on a file and
@@ -32,6 +37,7 @@ class RunLock {
     void take(const RunPlace& place, bool make, const Communicator& communicator);
 
   private:
+    std::filesystem::path removed_;  ///< at the end, if empty; none: no path
     int descriptor_ = -1;
 };
 

@@ -14,6 +14,7 @@
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
+#include "comm/run_lock.hpp"
 
 namespace protalbert {
 
@@ -123,11 +124,18 @@ int remove_stale_spills(const fs::path& output) {
         if (name.starts_with(prefix) && name.find_first_not_of("0123456789", prefix.size()) == std::string::npos)
             found.push_back(entry.path());
     }
-    // Each rank that is alive holds a lock on its file. All are looked at before one is removed.
+    // Each rank that is alive holds a lock on its file. All are looked at before one is removed, and held until then,
+    // so that no run that begins meanwhile takes them for its own.
+    struct Held {
+        std::vector<int> descriptors;
+        ~Held() {
+            for (const int descriptor : descriptors) close(descriptor);
+        }
+    } held;
     for (const fs::path& file : found) {
         const int descriptor = open(file.c_str(), O_WRONLY | O_CLOEXEC);  // NFS locks no file that is open for reading
         const int failure = descriptor < 0 || flock(descriptor, LOCK_EX | LOCK_NB) != 0 ? errno : 0;
-        if (descriptor >= 0) close(descriptor);
+        if (descriptor >= 0) held.descriptors.push_back(descriptor);
         if (failure == EWOULDBLOCK) throw another_at_work(output);
         if (failure != 0 && failure != ENOENT)
             throw InputError(
@@ -147,14 +155,19 @@ SpillWriter::SpillWriter(const fs::path& output, int rank, std::uint64_t buckets
       buffers_(buckets),
       totals_(buckets) {
     PROTALBERT_CHECK(std::has_single_bit(buckets), "buckets are the keys' highest bits");
-    descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (descriptor_ < 0)
-        throw Error(fmt::format("cannot make the temporary file {}: {}{}", path_.string(), std::strerror(errno),
-                                space_hint(path_)));
-    // It is emptied once it is this rank's: another run may have begun at the same moment.
-    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    while (true) {
+        descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        if (descriptor_ < 0)
+            throw Error(fmt::format("cannot make the temporary file {}: {}{}", path_.string(), std::strerror(errno),
+                                    space_hint(path_)));
+        // It is emptied once it is this rank's: another run may have begun at the same moment, or have ended and
+        // removed the file.
+        if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+            close(descriptor_);
+            throw another_at_work(output);
+        }
+        if (names_open_file(path_, descriptor_)) break;
         close(descriptor_);
-        throw another_at_work(output);
     }
     if (ftruncate(descriptor_, 0) != 0) {
         const int failure = errno;
@@ -164,9 +177,9 @@ SpillWriter::SpillWriter(const fs::path& output, int rank, std::uint64_t buckets
 }
 
 SpillWriter::~SpillWriter() {
-    close(descriptor_);
     std::error_code error;
     fs::remove(path_, error);
+    close(descriptor_);  // only now may another run take the name
 }
 
 void SpillWriter::add(const SpillDocument& document) {

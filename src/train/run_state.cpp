@@ -262,7 +262,7 @@ Start restore_state(TrainState& state, const StartOptions& options, const TrainS
     return start;
 }
 
-void prepare_directory(const TrainState& state, const TrainSettings& settings, const Communicator& communicator) {
+void make_directories(const TrainSettings& settings, const Communicator& communicator) {
     on_root(communicator, [&] {
         const fs::path& directory = settings.directory;
         std::error_code error;
@@ -273,6 +273,13 @@ void prepare_directory(const TrainState& state, const TrainSettings& settings, c
                 fmt::format("cannot create {}: {}; set checkpoint.directory and run.metrics to places that "
                             "can be written",
                             directory.string(), error.message()));
+    });
+}
+
+void prepare_directory(const TrainState& state, const TrainSettings& settings, const Communicator& communicator) {
+    make_directories(settings, communicator);
+    on_root(communicator, [&] {
+        const fs::path& directory = settings.directory;
         require_writable_place(directory / checkpoint_name(0), "checkpoint");
         require_writable_place(settings.metrics, "metrics file");
 

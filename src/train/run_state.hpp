@@ -31,6 +31,9 @@ struct Start {
 Start restore_state(TrainState& state, const StartOptions& options, const TrainSettings& settings, const Corpus& corpus,
                     const Communicator& communicator);
 
+/// The folders of the run's checkpoints and metrics, made where they are not there. Collective.
+void make_directories(const TrainSettings& settings, const Communicator& communicator);
+
 /// Makes settings.directory ready for a run that starts at state.step: creates it, and moves checkpoints of later steps
 /// (of a run that is not continued, or damaged) into a folder of their own, with a copy of the metrics, so that they
 /// are never taken for this run's. Collective.

@@ -275,6 +275,19 @@ class Embed(unittest.TestCase):
         self.embed(2, "busy.h5")
         self.assertFalse(os.path.exists("busy.h5.part"))
 
+    def test_runs_that_begin_together_write_one_output(self):
+        jobs = []
+        for i in range(6):
+            write_fasta(f"together{i}.fasta", [(f"of_job_{i}", "ACDEFGHIKL" * (i + 1))])
+            jobs.append(subprocess.Popen([EMBED, "--checkpoint", "small.h5", f"together{i}.fasta", "--output", "together.h5"],
+                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+        errors = [job.communicate(timeout=TIMEOUT)[1] for job in jobs]
+        done = [i for i, job in enumerate(jobs) if job.returncode == 0]
+        self.assertEqual(len(done), 1, errors)
+        self.assertEqual(read("together.h5")["ids"].astype(str).tolist(), [f"of_job_{done[0]}"])
+        self.assertTrue(all(job.returncode in (0, 2) for job in jobs), errors)
+        self.assertFalse(os.path.exists("together.h5.part"))
+
     def test_run_holds_its_output(self):
         self.write_bulk("held.h5")
         for launcher in [], [*MPIRUN, "2"]:
