@@ -84,7 +84,7 @@ InstructionSet chosen_instruction_set() {
     const char* const text = std::getenv("PROTALBERT_INSTRUCTION_SET");
     if (text == nullptr) return preferred_instruction_set();
     for (const InstructionSet set : instruction_sets)
-        if (std::string(text) == name_of(set)) return std::min(set, best_instruction_set());
+        if (std::string(text) == name_of(set)) return set <= best_instruction_set() ? set : preferred_instruction_set();
     throw InputError(
         fmt::format("PROTALBERT_INSTRUCTION_SET={}: choose baseline, avx2, avx512, avx512_bf16 or amx_bf16", text));
 }

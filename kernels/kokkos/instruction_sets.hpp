@@ -13,8 +13,8 @@ enum class InstructionSet {
 };
 
 /// The fastest that this processor has and the operating system allows, or the one that the environment variable
-/// PROTALBERT_INSTRUCTION_SET names (below) or, where it is not there, the best below that. Throws InputError for
-/// another value. A kernel that does not exist for the chosen set is taken from the next lower one.
+/// PROTALBERT_INSTRUCTION_SET names (below), if that is there. Throws InputError for another value. A kernel that does
+/// not exist for the chosen set is taken from the next lower one.
 InstructionSet instruction_set();
 
 /// baseline, avx2, avx512, avx512_bf16 or amx_bf16.

@@ -1,8 +1,8 @@
 // Dense layers: matrix products of packed operands (panels.hpp), with their biases and activations.
 //
-// Each product packs the operands that are not weights, a slice of rows at a time, and cuts its result into tiles, one
-// for a task. No element depends on the cut, so the tiles follow the number of threads; only sums over rows, the
-// gradients of biases and weights, are cut by the shape alone.
+// Each product packs the operands that are not weights, a slice of rows at a time, or reads its left one as it is, and
+// cuts its result into tiles, one for a task. No element depends on the cut, so the tiles follow the number of threads;
+// only sums over rows, the gradients of biases and weights, are cut by the shape alone.
 
 #include <algorithm>
 #include <array>
@@ -37,6 +37,9 @@ constexpr std::int64_t most_columns = 512;  ///< of a task's tile, as measured; 
 /// both operands of a weight gradient, after which its result is read and written once.
 constexpr std::int64_t left_slice = 4'000'000, gradient_slice = 24'000'000;
 
+/// The same of a left operand whose right one stays in a cache, for each thread: some 1 MB.
+constexpr std::int64_t left_in_cache = 250'000;
+
 /// The tiles of a result [m, n], each a task.
 struct TaskTiles {
     std::int64_t rows, columns;            ///< of one tile; fewer at the edges
@@ -70,11 +73,15 @@ void set_place(ProductTile& tile, const TaskTiles& tiles, std::int64_t index, st
 }  // namespace
 
 std::size_t KokkosBackend::own_bytes(std::int64_t parameters, bool trained) const {
-    // Data gradients read weights in another order. Each operand's memory grows for the shape in which it is the larger
-    // one; the left one of a product comes near two slices.
-    const std::int64_t elements = trained ? 2 * (parameters + gradient_slice) : parameters + 2 * left_slice;
+    constexpr std::int64_t most_features = 16'384;  // of ProtAlbert's feed-forward
+    const std::int64_t left =
+        std::max({trained ? gradient_slice : left_slice, left_in_cache * threads_, kernels_.task_rows * most_features});
+    // Data gradients read weights in another order. The memory of a weight gradient's operands grows for the shape in
+    // which it is the larger one.
+    const std::int64_t right = trained ? 2 * parameters + gradient_slice : parameters;
     const std::int64_t tiles = kernels_.task_rows * most_columns * threads_;
-    return static_cast<std::size_t>(elements / kernels_.step_elements + tiles) * sizeof(float);
+    return static_cast<std::size_t>((left * kernels_.left_items + right) / kernels_.step_elements + tiles) *
+           sizeof(float);
 }
 
 template <class Body>
@@ -134,9 +141,8 @@ void KokkosBackend::product(std::int64_t m, std::int64_t n, std::int64_t k, cons
     // Rows that are whole pages apart meet in the same places of a cache.
     constexpr std::int64_t page = 4096 / sizeof(float);
     const bool as_it_is = kernels_.reads_memory && n <= few_columns && left.stride % page != 0;
-    // Where the right operand stays in a cache, the left one's panels do, too: some 1 MB for each thread.
     constexpr std::int64_t right_in_cache = 1'000'000;  // elements
-    const std::int64_t slice_floats = n * k <= right_in_cache ? 250'000 * threads_ : left_slice;
+    const std::int64_t slice_floats = n * k <= right_in_cache ? left_in_cache * threads_ : left_slice;
     const std::int64_t slice =
         as_it_is
             ? m

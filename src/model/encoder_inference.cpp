@@ -12,8 +12,8 @@ namespace protalbert {
 
 namespace {
 
-/// Rows that a product needs to run at full speed on a CPU, where weights come from memory once for so many; twice
-/// that, so that cutting a batch into equal slices stays above.
+/// Rows of a slice of the feed-forward, in batches that have so many: enough for a CPU's full rate, since the weights
+/// come from memory once for all of them.
 constexpr std::int64_t least_slice_rows = 512;
 
 InferenceWorkspace lay_out(const ModelConfig& config, std::int64_t tokens, Arena& arena) {
