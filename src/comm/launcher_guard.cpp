@@ -428,6 +428,7 @@ void start_guard(const Address& address, const Place& place, pid_t launcher, int
             sigset_t none;
             sigemptyset(&none);
             sigprocmask(SIG_SETMASK, &none, nullptr);
+            signal(SIGPIPE, SIG_IGN);  // mpirun's output may have no reader any more
             dup2(launcher_handle, 0);
             dup2(name, 1);
             if (syscall(SYS_close_range, 2U, ~0U, 0U) != 0) _exit(0);  // Linux before 5.9

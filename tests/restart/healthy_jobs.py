@@ -245,6 +245,27 @@ code = job.wait(SECONDS_TO_END)
 check(code == -signal.SIGKILL and "it is killed" in job.text(), "an mpirun whose ranks are known and gone is ended")
 job.kill_all()
 
+# So is one whose output has no reader any more.
+reader, writer = os.pipe()
+process = subprocess.Popen(with_other("exec sleep 60"), stdout=writer, stderr=writer, env={**os.environ, **QUICK})
+os.close(writer)
+deadline = time.monotonic() + SECONDS_TO_END
+while not (guards(process.pid) and len(children(process.pid)) == 2) and time.monotonic() < deadline:
+    time.sleep(0.01)
+time.sleep(1)  # rank 0 has told the guard of itself
+os.close(reader)
+ranks = children(process.pid)
+os.kill(process.pid, signal.SIGSTOP)
+for rank in ranks:
+    os.kill(rank, signal.SIGKILL)
+wait_for_death(ranks)
+try:
+    code = process.wait(SECONDS_TO_END)
+except subprocess.TimeoutExpired:
+    process.kill()
+    code = None
+check(len(ranks) == 2 and code == -signal.SIGKILL, "an mpirun whose reader has gone as well is ended")
+
 # A part of a job of several machines, as far as a rank is told.
 subprocess.run(["rm", "-rf", "run"], check=True)
 write_deck("deck.toml", data_validation=None, train_steps=20, train_global_batch=64)
