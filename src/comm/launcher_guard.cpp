@@ -178,13 +178,10 @@ std::string_view value_of(std::string_view environment, std::string_view name) {
     return {};
 }
 
-/// Calls visit(pid) for the children of a process that /proc shows: of each of its threads (Open MPI's mpirun starts 32
-/// ranks and more from four of them). Some can be missing, so no conclusion may rest on one that is not there.
+/// Calls visit(number) for the entries of a folder of /proc that have numbers for names. `visit` may not do the same.
 template <class Visit>
-void visit_children(pid_t process, const Visit& visit) {
-    std::array<char, 64> path;
-    std::snprintf(path.data(), path.size(), "/proc/%d/task", process);
-    const int folder = open(path.data(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+void visit_numbers(const char* path, const Visit& visit) {
+    const int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return;
     while (true) {
         const long bytes = syscall(SYS_getdents64, folder, folder_room.data(), folder_room.size());
@@ -192,15 +189,24 @@ void visit_children(pid_t process, const Visit& visit) {
         for (long at = 0; at < bytes;) {
             const auto* const entry = reinterpret_cast<const dirent64*>(folder_room.data() + at);
             at += entry->d_reclen;
-            const std::optional<int> thread = number_in(entry->d_name);
-            if (!thread) continue;
-            std::string_view list =  // "12 34 56 "
-                read_proc(children_room, "/proc/%d/task/%d/children", process, *thread);
-            for (std::size_t end = 0; (end = list.find(' ')) != std::string_view::npos; list.remove_prefix(end + 1))
-                if (const std::optional<int> child = number_in(list.substr(0, end))) visit(*child);
+            if (const std::optional<int> number = number_in(entry->d_name)) visit(*number);
         }
     }
     close(folder);
+}
+
+/// Calls visit(pid) for the children of a process that /proc shows: of each of its threads (Open MPI's mpirun starts 32
+/// ranks and more from four of them). Some can be missing, so no conclusion may rest on one that is not there.
+template <class Visit>
+void visit_children(pid_t process, const Visit& visit) {
+    std::array<char, 64> path;
+    std::snprintf(path.data(), path.size(), "/proc/%d/task", process);
+    visit_numbers(path.data(), [&](int thread) {
+        std::string_view list =  // "12 34 56 "
+            read_proc(children_room, "/proc/%d/task/%d/children", process, thread);
+        for (std::size_t end = 0; (end = list.find(' ')) != std::string_view::npos; list.remove_prefix(end + 1))
+            if (const std::optional<int> child = number_in(list.substr(0, end))) visit(*child);
+    });
 }
 
 struct Watched {
@@ -293,22 +299,12 @@ bool job_has_failed(const Watched& job) {
 
 /// Whether /proc shows a process that began in the job: one that a rank left behind, for which mpirun may wait.
 bool sees_living_member(const Watched& job) {
-    const int folder = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) return false;
     bool lives = false;
-    while (true) {
-        const long bytes = syscall(SYS_getdents64, folder, folder_room.data(), folder_room.size());
-        if (bytes <= 0) break;
-        for (long at = 0; at < bytes;) {
-            const auto* const entry = reinterpret_cast<const dirent64*>(folder_room.data() + at);
-            at += entry->d_reclen;
-            const std::optional<int> process = number_in(entry->d_name);
-            if (!process || *process == getpid()) continue;
-            const std::string_view environment = read_proc(file_room, "/proc/%d/environ", *process);
-            lives = lives || to_job_name(value_of(environment, job_name)) == job.job;
-        }
-    }
-    close(folder);
+    visit_numbers("/proc", [&](pid_t process) {
+        if (process == getpid()) return;
+        const std::string_view environment = read_proc(file_room, "/proc/%d/environ", process);
+        lives = lives || to_job_name(value_of(environment, job_name)) == job.job;
+    });
     return lives;
 }
 
