@@ -277,7 +277,6 @@ void make_directories(const TrainSettings& settings, const Communicator& communi
 }
 
 void prepare_directory(const TrainState& state, const TrainSettings& settings, const Communicator& communicator) {
-    make_directories(settings, communicator);
     on_root(communicator, [&] {
         const fs::path& directory = settings.directory;
         require_writable_place(directory / checkpoint_name(0), "checkpoint");

@@ -34,9 +34,9 @@ Start restore_state(TrainState& state, const StartOptions& options, const TrainS
 /// The folders of the run's checkpoints and metrics, made where they are not there. Collective.
 void make_directories(const TrainSettings& settings, const Communicator& communicator);
 
-/// Makes settings.directory ready for a run that starts at state.step: creates it, and moves checkpoints of later steps
-/// (of a run that is not continued, or damaged) into a folder of their own, with a copy of the metrics, so that they
-/// are never taken for this run's. Collective.
+/// Makes settings.directory ready for a run that starts at state.step, after make_directories: moves checkpoints of
+/// later steps (of a run that is not continued, or damaged) into a folder of their own, with a copy of the metrics, so
+/// that they are never taken for this run's. Collective.
 void prepare_directory(const TrainState& state, const TrainSettings& settings, const Communicator& communicator);
 
 /// A checkpoint that was written, or why there is none.

@@ -64,6 +64,7 @@ struct TinyRun {
 
     Start begin(const StartOptions& options = {}) {
         const Start start = restore_state(state, options, settings, corpus, communicator);
+        make_directories(settings, communicator);
         prepare_directory(state, settings, communicator);
         return start;
     }
