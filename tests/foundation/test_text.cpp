@@ -10,6 +10,7 @@
 #include "base/file_system.hpp"
 #include "base/progress.hpp"
 #include "base/signals.hpp"
+#include "base/text.hpp"
 
 namespace protalbert {
 namespace {
@@ -29,6 +30,25 @@ TEST(Format, BytesAndCounts) {
     EXPECT_EQ(format_count(999), "999");
     EXPECT_EQ(format_count(20000), "20,000");
     EXPECT_EQ(format_count(18446744073709551615u), "18,446,744,073,709,551,615");
+}
+
+TEST(Text, TellsUtf8) {
+    for (const std::string text : {"", "P69905", "\xc2\x80", "\xc3\xa9", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80",
+                                   "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
+        EXPECT_TRUE(is_utf8(text)) << text;
+        EXPECT_EQ(valid_utf8(text), text);
+    }
+    EXPECT_TRUE(is_utf8(std::string(1, '\0')));
+    // Latin-1, alone and cut; overlong forms; surrogates; too large; bytes that UTF-8 never has.
+    for (const std::string text :
+         {"prot\xe9ine", "\xe9", "\x80", "\xc3", "\xe2\x82", "\xe2\x82z", "\xf0\x9f\x98", "\xc0\x80", "\xc1\xbf",
+          "\xe0\x9f\xbf", "\xf0\x8f\xbf\xbf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff"}) {
+        EXPECT_FALSE(is_utf8(text));
+        EXPECT_TRUE(is_utf8(valid_utf8(text)));
+        EXPECT_NE(valid_utf8(text), text);
+    }
+    EXPECT_EQ(valid_utf8("prot\xe9ine \xc3\xa9"), "prot\\xe9ine \xc3\xa9");
+    EXPECT_EQ(valid_utf8("\xe2\x82z"), "\\xe2\\x82z");
 }
 
 TEST(Error, ChecksNameExpressionAndPlace) {
