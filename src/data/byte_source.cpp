@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "data/content.hpp"
 
 namespace protalbert {
 namespace {
@@ -22,19 +23,16 @@ constexpr std::size_t raw_size = std::size_t{1} << 20;
 constexpr int gzip_window_bits = 15 + 16;
 constexpr int idle_milliseconds = 500;
 
-struct Compression {
-    std::string_view magic;
-    const char* name;
-};
-constexpr Compression other_compressions[] = {
-    {std::string_view("BZh", 3), "bzip2"},
-    {std::string_view("\xFD"
-                      "7zXZ",
-                      5),
-     "xz"},
-    {std::string_view("\x28\xB5\x2F\xFD", 4), "zstd"},
-    {std::string_view("PK\x03\x04", 4), "zip"},
-};
+constexpr std::string_view gzip_magic = "\x1F\x8B";
+/// Whether a gzip member's extra field has BGZF's subfield: "BC" and two bytes.
+bool has_bgzf_field(const unsigned char* extra, std::size_t size) {
+    for (std::size_t at = 0; at + 4 <= size;) {
+        const std::size_t length = extra[at + 2] | std::size_t{extra[at + 3]} << 8;
+        if (extra[at] == 'B' && extra[at + 1] == 'C' && length == 2) return true;
+        at += 4 + length;
+    }
+    return false;
+}
 
 }  // namespace
 
@@ -75,25 +73,54 @@ ByteSource::~ByteSource() {
     if (owned_) close(descriptor_);
 }
 
-void ByteSource::recognise_content() {
-    raw_.resize(raw_size);
-    // A pipe may give its first bytes one by one.
-    constexpr std::size_t magic_bytes = 6;
-    while (raw_end_ < magic_bytes) {
+/// Reads until `bytes` are in raw_; false where the file ends before.
+bool ByteSource::fill_raw(std::size_t bytes) {
+    if (raw_begin_ > 0 && raw_end_ - raw_begin_ < bytes) {
+        std::memmove(raw_.data(), raw_.data() + raw_begin_, raw_end_ - raw_begin_);
+        raw_end_ -= raw_begin_;
+        raw_begin_ = 0;
+    }
+    // A pipe may give its bytes one by one.
+    while (raw_end_ - raw_begin_ < bytes) {
         const std::size_t count = read_file(raw_.data() + raw_end_, raw_.size() - raw_end_);
-        if (count == 0) break;
+        if (count == 0) return false;
         raw_end_ += count;
     }
+    return true;
+}
+
+void ByteSource::recognise_content() {
+    raw_.resize(raw_size);
+    fill_raw(telling_bytes);
     const std::string_view start(raw_.data(), raw_end_);
-    for (const Compression& other : other_compressions)
-        if (start.starts_with(other.magic))
-            throw InputError(
-                fmt::format("{} is compressed with {}; decompress it, or compress it with gzip", name_, other.name));
-    gzip_ = start.starts_with("\x1F\x8B");
-    if (gzip_) {
-        if (inflateInit2(&stream_, gzip_window_bits) != Z_OK) throw Error("zlib cannot start: out of memory?");
-        stream_open_ = true;
+    if (const auto foreign = foreign_content(start)) throw InputError(fmt::format("{} {}", name_, *foreign));
+    gzip_ = start.starts_with(gzip_magic);
+    if (!gzip_) return;
+    if (inflateInit2(&stream_, gzip_window_bits) != Z_OK) throw Error("zlib cannot start: out of memory?");
+    stream_open_ = true;
+    try {
+        recognise_gzip_content();
+    } catch (...) {
+        inflateEnd(&stream_);
+        stream_open_ = false;
+        throw;
     }
+}
+
+void ByteSource::recognise_gzip_content() {
+    head_.resize(telling_bytes);
+    std::size_t filled = 0;
+    while (filled < head_.size()) {
+        const std::size_t count = read_gzip(head_.data() + filled, head_.size() - filled);
+        if (count == 0) break;
+        filled += count;
+    }
+    head_.resize(filled);
+    const std::string_view content(head_.data(), head_.size());
+    if (content.starts_with(gzip_magic))
+        throw InputError(fmt::format("{} is compressed twice by gzip; decompress it once (zcat FILE > NEW)", name_));
+    if (const auto foreign = foreign_content(content))
+        throw InputError(fmt::format("{} is gzip, and what it holds {}", name_, *foreign));
 }
 
 std::size_t ByteSource::read_file(char* data, std::size_t size) {
@@ -118,37 +145,65 @@ std::size_t ByteSource::read_file(char* data, std::size_t size) {
 }
 
 std::size_t ByteSource::read(char* data, std::size_t size) {
-    if (gzip_) return read_gzip(data, size);
-    if (raw_begin_ < raw_end_) {
-        const std::size_t count = std::min(size, raw_end_ - raw_begin_);
-        std::memcpy(data, raw_.data() + raw_begin_, count);
-        raw_begin_ += count;
+    const auto give = [&](const std::vector<char>& from, std::size_t& begin, std::size_t end) {
+        const std::size_t count = std::min(size, end - begin);
+        std::memcpy(data, from.data() + begin, count);
+        begin += count;
         return count;
+    };
+    if (gzip_) return head_begin_ < head_.size() ? give(head_, head_begin_, head_.size()) : read_gzip(data, size);
+    return raw_begin_ < raw_end_ ? give(raw_, raw_begin_, raw_end_) : read_file(data, size);
+}
+
+/// Before a member, at raw_begin_: false where no other one follows.
+bool ByteSource::begin_member() {
+    // Zeros between members are padding, as tapes leave it.
+    do {
+        while (raw_begin_ < raw_end_ && raw_[raw_begin_] == 0) ++raw_begin_;
+    } while (raw_begin_ == raw_end_ && fill_raw(1));
+    if (raw_begin_ == raw_end_) return false;
+    if (!fill_raw(gzip_magic.size()) || !std::string_view(raw_.data() + raw_begin_, 2).starts_with(gzip_magic)) {
+        remark_ = fmt::format(
+            "{} has bytes behind its gzip data, from byte {} on, that are not gzip: not read, as gunzip does; was "
+            "something appended to it?",
+            name_, consumed_ - (raw_end_ - raw_begin_));
+        return false;
     }
-    return read_file(data, size);
+    inflateReset(&stream_);
+    header_ = {};
+    header_.extra = extra_;
+    header_.extra_max = sizeof extra_;
+    inflateGetHeader(&stream_, &header_);
+    inflated_ = 0;
+    return true;
+}
+
+void ByteSource::end_gzip() {
+    gzip_ended_ = true;
+    raw_begin_ = raw_end_;
+    // BGZF, the gzip in blocks of samtools and bgzip, closes with a block without content; of a file that was cut
+    // between two blocks nothing else tells.
+    if (bgzf_block_ && inflated_ > 0)
+        throw InputError(fmt::format(
+            "{} is incomplete: it is gzip in blocks (BGZF) without the empty block that closes it; fetch it again, or, "
+            "where it is known to be whole, compress it anew: zcat FILE | gzip > NEW",
+            name_));
 }
 
 std::size_t ByteSource::read_gzip(char* data, std::size_t size) {
     std::size_t given = 0;
-    while (given == 0) {
-        if (raw_begin_ == raw_end_) {
-            raw_begin_ = 0;
-            raw_end_ = read_file(raw_.data(), raw_.size());
-            if (raw_end_ == 0) {
-                if (member_open_)
-                    throw InputError(fmt::format(
-                        "{} ends in the middle of its gzip data after {} bytes: the file is incomplete, fetch it again",
-                        name_, consumed_));
-                return 0;
+    while (given == 0 && !gzip_ended_) {
+        if (!member_open_) {
+            member_open_ = begin_member();
+            if (!member_open_) {
+                end_gzip();
+                break;
             }
         }
-        if (!member_open_) {
-            // Between members: zeros are padding; anything but another member is damage, which inflate reports.
-            while (raw_begin_ < raw_end_ && raw_[raw_begin_] == 0) ++raw_begin_;
-            if (raw_begin_ == raw_end_) continue;
-            inflateReset(&stream_);
-            member_open_ = true;
-        }
+        if (raw_begin_ == raw_end_ && !fill_raw(1))
+            throw InputError(fmt::format(
+                "{} ends in the middle of its gzip data after {} bytes: the file is incomplete, fetch it again", name_,
+                consumed_));
         stream_.next_in = reinterpret_cast<Bytef*>(raw_.data() + raw_begin_);
         stream_.avail_in = static_cast<uInt>(raw_end_ - raw_begin_);
         stream_.next_out = reinterpret_cast<Bytef*>(data);
@@ -157,8 +212,12 @@ std::size_t ByteSource::read_gzip(char* data, std::size_t size) {
         const int status = inflate(&stream_, Z_NO_FLUSH);
         raw_begin_ = raw_end_ - stream_.avail_in;
         given = room - stream_.avail_out;
+        inflated_ += given;
         if (status == Z_STREAM_END) {
             member_open_ = false;
+            const std::size_t extra =
+                header_.done == 1 && header_.extra ? std::min<std::size_t>(header_.extra_len, sizeof extra_) : 0;
+            bgzf_block_ = has_bgzf_field(extra_, extra);
         } else if (status != Z_OK && status != Z_BUF_ERROR) {
             throw InputError(
                 fmt::format("{} is damaged: gzip data before byte {} cannot be decompressed ({}); fetch it again",

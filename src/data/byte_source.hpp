@@ -1,6 +1,6 @@
 #pragma once
-// The bytes of one input, decompressed: a plain file from a position, a gzip file (any number of members), a pipe or
-// standard input. Gzip is recognised by content.
+// The bytes of one input, decompressed: a plain file from a position, a gzip file (any number of members, also blocks
+// of BGZF), a pipe or standard input. Gzip is recognised by content.
 
 #include <zlib.h>
 
@@ -15,17 +15,19 @@ namespace protalbert {
 class ByteSource {
   public:
     /// "-" is standard input. `begin` > 0 is for plain files alone. Throws InputError naming the file when it cannot be
-    /// opened or is compressed in another way than by gzip.
+    /// opened or is foreign content (data/content.hpp), also within gzip; or BGZF without its closing block.
     explicit ByteSource(const std::string& path, std::uint64_t begin = 0);
     ~ByteSource();
     ByteSource(const ByteSource&) = delete;
     ByteSource& operator=(const ByteSource&) = delete;
 
     /// Up to `size` bytes; 0 at the end. Throws InputError for damaged or truncated gzip data, Error when reading
-    /// fails.
+    /// fails. What stands behind gzip data and is none is not read, as gunzip does it: remark() tells.
     std::size_t read(char* data, std::size_t size);
 
     bool gzip() const { return gzip_; }
+    /// What whoever reads should be told, once the end is reached; empty where there is nothing.
+    const std::string& remark() const { return remark_; }
     /// A file of known size that can be read at any position, not a pipe or terminal.
     bool regular() const { return regular_; }
     std::uint64_t file_size() const { return file_size_; }  ///< bytes, of a regular file
@@ -38,6 +40,10 @@ class ByteSource {
     std::size_t read_file(char* data, std::size_t size);
     std::size_t read_gzip(char* data, std::size_t size);
     void recognise_content();
+    void recognise_gzip_content();
+    bool fill_raw(std::size_t bytes);
+    bool begin_member();
+    void end_gzip();
 
     std::string name_;
     int descriptor_ = -1;
@@ -51,7 +57,15 @@ class ByteSource {
     std::size_t raw_end_ = 0;
     z_stream stream_{};
     bool stream_open_ = false;
-    bool member_open_ = false;  // in the middle of a gzip member
+    bool member_open_ = false;    // in the middle of a gzip member
+    bool gzip_ended_ = false;     // what follows is not read
+    gz_header header_{};          // of the member
+    unsigned char extra_[64]{};   // its extra field, where BGZF says that it is a block
+    bool bgzf_block_ = false;     // the member that was read last is one
+    std::uint64_t inflated_ = 0;  // bytes of the member
+    std::vector<char> head_;      // decompressed bytes that were looked at and not yet given out
+    std::size_t head_begin_ = 0;
+    std::string remark_;
     std::function<void()> idle_;
 };
 

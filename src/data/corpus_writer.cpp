@@ -176,12 +176,6 @@ class SharedProgress {
     Progress bar_;
 };
 
-void sum_counts(InputCounts& counts, const Communicator& communicator) {
-    for (std::uint64_t* value : {&counts.records, &counts.residues, &counts.replaced_residues, &counts.unknown_letters,
-                                 &counts.stops, &counts.skipped_records, &counts.empty_records})
-        communicator.sum(value, 1);
-}
-
 std::string source_names(const std::vector<std::string>& inputs) {
     std::string names;
     for (const std::string& input : inputs)
@@ -279,7 +273,9 @@ CorpusSummary write_corpus(const CorpusSettings& settings, const Communicator& c
         });
         progress.finish();
     }
-    sum_counts(summary.counts, communicator);
+    combine(summary.counts, communicator);
+    if (communicator.root())
+        for (const std::string& line : warnings(summary.counts)) log_warning(line);
     communicator.sum(&summary.cut_documents, 1);
     communicator.sum(&summary.input_bytes, 1);
     communicator.maximum(&summary.parse_seconds, 1);
@@ -348,6 +344,8 @@ void print_summary(const CorpusSummary& summary, const Vocabulary& vocabulary) {
     any |= tell(counts.unknown_letters, "letters that are no residues, read as X (--invalid unknown)");
     any |= tell(counts.skipped_records, "records with letters that are no residues, skipped (--invalid skip)");
     any |= tell(counts.stops, "stop signs (*) at the end of a sequence, dropped");
+    any |= tell(counts.comments, "comment lines (; or #), skipped");
+    any |= tell(counts.latin1_ids, "ids that are not UTF-8, read as Latin-1");
     any |= tell(counts.empty_records, "records without residues, left out");
     any |= tell(summary.cut_documents, "documents cut in two for their length");
     if (!any) log_information("  nothing was replaced, skipped or left out");

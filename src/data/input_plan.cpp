@@ -12,16 +12,20 @@
 #include "base/error.hpp"
 #include "comm/program.hpp"
 #include "data/byte_source.hpp"
+#include "data/content.hpp"
 #include "data/sequence_reader.hpp"
 
 namespace protalbert {
 namespace {
 
 constexpr std::size_t sample_size = std::size_t{1} << 20;
-constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 // Seconds that a byte of gzip costs over those of a plain byte (measured: inflating takes about three times as long as
 // parsing, and proteins shrink to about 60 %).
 constexpr std::uint64_t gzip_cost = 6;
+
+bool is_blank(const std::string& text) {
+    return without_byte_order_mark(text).find_first_not_of(" \t\r\n") == std::string_view::npos;
+}
 
 /// A pipe is read by one rank once, so nothing can be known of it beforehand.
 bool is_pipe(const std::string& path) {
@@ -40,7 +44,7 @@ std::string read_start(ByteSource& source) {
         const std::size_t count = source.read(start.data() + filled, start.size() - filled);
         if (count == 0) break;
         filled += count;
-        if (filled == start.size() && start.find_first_not_of(" \t\r\n") == std::string::npos) filled = 0;
+        if (filled == start.size() && is_blank(start)) filled = 0;
     }
     start.resize(filled);
     return start;
@@ -62,30 +66,11 @@ Input inspect(const std::string& path, std::uint32_t file, InputFormat format) {
     input.part.bytes = input.size;
     input.part.gzip = source.gzip();
     const std::string start = read_start(source);
-    if (format == InputFormat::automatic || start.find_first_not_of(" \t\r\n") == std::string::npos)
-        input.part.format = recognise_format(start, path);
+    if (format == InputFormat::automatic || is_blank(start)) input.part.format = recognise_format(start, path);
     return input;
 }
 
 }  // namespace
-
-InputFormat recognise_format(std::string_view start, const std::string& path) {
-    if (start.starts_with(byte_order_mark)) start.remove_prefix(byte_order_mark.size());
-    const std::size_t first = start.find_first_not_of(" \t\r\n");
-    if (first == std::string_view::npos) throw InputError(fmt::format("{} holds no sequences", input_name(path)));
-    if (start[first] == '>') return InputFormat::fasta;
-    const std::string_view line = start.substr(first, start.find_first_of("\r\n", first) - first);
-    // One letter, alone or before a blank. What letter it is, the reader says.
-    const bool text = line[0] > ' ' && line[0] < 0x7F && (line.size() == 1 || line[1] == ' ' || line[1] == '\t');
-    if (text) return InputFormat::text;
-    const bool printable =
-        std::all_of(line.begin(), line.end(), [](char c) { return (c >= ' ' && c < 0x7F) || c == '\t'; });
-    throw InputError(
-        fmt::format("{} is neither FASTA (a first line that begins with '>') nor text (one protein a line, its letters "
-                    "separated by "
-                    "single spaces): it begins with {}",
-                    input_name(path), printable ? fmt::format("'{}'", line.substr(0, 30)) : "bytes that are no text"));
-}
 
 std::vector<std::vector<InputPart>> plan_input(const std::vector<std::string>& inputs, InputFormat format, int ranks) {
     std::vector<Input> files;
@@ -150,10 +135,10 @@ InputEstimate estimate_input(const std::string& path) {
     if (is_pipe(path)) return estimate;
     ByteSource source(path);
     const std::string start = read_start(source);
-    const bool fasta = start[start.find_first_not_of(" \t\r\n")] == '>';
+    const bool fasta = start.find('>') != std::string::npos;
     std::uint64_t residues = 0, records = 0;
     for (std::size_t begin = 0; begin < start.size();) {
-        const std::size_t end = std::min(start.find('\n', begin), start.size());
+        const std::size_t end = std::min(start.find_first_of("\r\n", begin), start.size());
         if (fasta && start[begin] == '>') {
             ++records;
         } else {
@@ -192,14 +177,18 @@ void number_lines(std::vector<InputPart>& parts, std::size_t inputs, const Commu
 std::uint64_t count_line_ends(const std::string& path, std::uint64_t begin, std::uint64_t end) {
     const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) throw InputError(fmt::format("cannot open {}: {}", path, std::strerror(errno)));
+    // CR LF is one end, also where the range ends between the two: the byte behind it tells.
     std::vector<char> buffer(sample_size);
     std::uint64_t lines = 0;
     while (begin < end) {
-        const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), end - begin));
-        const ssize_t count = pread(descriptor, buffer.data(), wanted, static_cast<off_t>(begin));
-        if (count <= 0) break;
-        lines += static_cast<std::uint64_t>(std::count(buffer.begin(), buffer.begin() + count, '\n'));
-        begin += static_cast<std::uint64_t>(count);
+        const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size() - 1, end - begin));
+        const ssize_t read = pread(descriptor, buffer.data(), wanted + 1, static_cast<off_t>(begin));
+        if (read <= 0) break;
+        const std::size_t count = std::min(wanted, static_cast<std::size_t>(read));
+        for (std::size_t i = 0; i < count; ++i)
+            lines += buffer[i] == '\n' ||
+                     (buffer[i] == '\r' && !(i + 1 < static_cast<std::size_t>(read) && buffer[i + 1] == '\n'));
+        begin += count;
     }
     close(descriptor);
     return lines;

@@ -2,27 +2,40 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <string_view>
 
 #include "base/error.hpp"
+#include "base/progress.hpp"
+#include "base/text.hpp"
 #include "data/byte_source.hpp"
 #include "data/line_scanner.hpp"
 
 namespace protalbert {
 namespace {
 
-// Some editors on Windows put it before the first line.
-constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
-
-// What a byte is, beside its id in the low byte: a letter that needs nothing has none of these.
+// What a byte is, beside its id in the low byte: a letter that needs nothing has none of `needs_care`.
 enum : std::uint16_t {
     is_replaced = 0x0100,  // U Z O B
     is_blank = 0x0200,
-    is_stop = 0x0400,   // '*'
-    is_other = 0x0800,  // printable, no residue
-    is_alien = 0x1000   // control characters and bytes that are not ASCII: no sequence file has them
+    is_stop = 0x0400,        // '*'
+    is_other = 0x0800,       // printable, no residue
+    is_alien = 0x1000,       // control characters and bytes that are not ASCII: no sequence file has them
+    is_nucleotide = 0x2000,  // A C G T U N
+    needs_care = is_replaced | is_blank | is_stop | is_other | is_alien
 };
+
+// Letters from which on a record of nucleotides is one: shorter peptides of A, C, G, T and N exist.
+constexpr std::size_t shortest_gene = 30;
+// Of a record's letters: proteins have a quarter of these letters, silk's longest repeats half; genes may have some
+// that are not determined.
+constexpr double nucleotide_share = 0.95;
+// Of all letters, where single records are too short to tell; and of all records.
+constexpr double nucleotides_of_all = 0.9;
+constexpr double genes_of_all = 0.25;
+constexpr std::uint64_t fewest_letters = 50;
 
 std::array<std::uint16_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
     std::array<std::uint16_t, 256> classes{};
@@ -37,6 +50,8 @@ std::array<std::uint16_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
         else
             classes[byte] = byte > ' ' && byte < 0x7F ? is_other : is_alien;
     }
+    for (const char letter : std::string_view("ACGTUNacgtun"))
+        classes[static_cast<unsigned char>(letter)] |= is_nucleotide;
     return classes;
 }
 
@@ -65,10 +80,10 @@ class Parser {
     // FASTA: a record is a header and the lines until the next.
     void read_fasta(LineScanner& scanner);
     void start_fasta_record(const LinePiece& piece);
-    void add_fasta_residues(const char* data, std::size_t size);
+    void add_fasta_residues(const LinePiece& piece);
+    void check_words(std::string_view line);
     // Text: a record is a line.
     void read_text(LineScanner& scanner);
-    void start_text_line(const LinePiece& piece);
     void add_text_residues(const char* data, std::size_t size);
     bool text_line_is_blank() const { return record_.tokens.empty() && !stop_pending_ && !bad_; }
 
@@ -76,6 +91,7 @@ class Parser {
     void finish_record();
     void add_byte(unsigned char byte);
     void other_letter(char letter, const Spot& spot);
+    void remark_once(bool& made, const std::string& text);
 
     // "FILE:LINE".
     std::string place(const Spot& spot) const;
@@ -84,6 +100,7 @@ class Parser {
         return part_.format == InputFormat::text ? "the sequence" : fmt::format("record '{}'", record_.id);
     }
     [[noreturn]] void too_long() const;
+    bool skips() const { return invalid_ == InvalidLetters::skip || invalid_ == InvalidLetters::mark; }
 
     InputPart part_;
     const std::array<std::uint16_t, 256> classes_;
@@ -101,6 +118,8 @@ class Parser {
     bool letter_before_ = false;  // text: the byte before was a letter
     std::uint64_t replaced_ = 0;  // of the current record
     std::uint64_t unknown_ = 0;
+    std::uint64_t nucleotides_ = 0;
+    bool told_words_ = false, told_latin1_ = false;
 };
 
 std::string Parser::place(const Spot& spot) const {
@@ -119,12 +138,21 @@ void Parser::start_record(std::uint64_t position) {
     record_.position = position;
     record_.line = here_.line;
     bad_ = stop_pending_ = false;
-    replaced_ = unknown_ = 0;
+    replaced_ = unknown_ = nucleotides_ = 0;
+}
+
+void Parser::remark_once(bool& made, const std::string& text) {
+    if (!made) counts_.remarks.push_back(text);
+    made = true;
 }
 
 void Parser::finish_record() {
+    record_.invalid = bad_;
     if (bad_) {
         ++counts_.skipped_records;
+        if (invalid_ != InvalidLetters::mark) return;
+        deliver_(record_);
+        record_.starts_document = part_.format != InputFormat::text;
         return;
     }
     ++counts_.records;
@@ -133,6 +161,10 @@ void Parser::finish_record() {
     counts_.unknown_letters += unknown_;
     counts_.stops += stop_pending_;
     counts_.empty_records += record_.tokens.empty();
+    counts_.nucleotides += nucleotides_;
+    if (record_.tokens.size() >= shortest_gene &&
+        static_cast<double>(nucleotides_) >= nucleotide_share * static_cast<double>(record_.tokens.size()))
+        ++counts_.nucleotide_records;
     deliver_(record_);
     record_.starts_document = part_.format != InputFormat::text;
 }
@@ -144,23 +176,26 @@ void Parser::other_letter(char letter, const Spot& spot) {
             fmt::format("{}: {} has the byte 0x{:02x} in column {}, which no sequence holds; the file is "
                         "damaged or no text",
                         place(spot), record_name(), byte, spot.column()));
-    if (invalid_ == InvalidLetters::error)
-        throw InputError(
-            fmt::format("{}: {} has '{}' in column {}, which is no residue; correct it, or choose what to "
-                        "do with --invalid (see --help)",
-                        place(spot), record_name(), letter, spot.column()));
-    if (invalid_ == InvalidLetters::skip) {
+    // Two proteins that became one are no letter to skip or to read as X.
+    if (letter == '>')
+        throw InputError(fmt::format("{}: {} has '>' in column {}, within its residues; {}", place(spot), record_name(),
+                                     spot.column(), advice_on(letter)));
+    if (skips()) {
         bad_ = true;
-    } else {
-        record_.tokens.push_back(x_);
-        ++unknown_;
+        return;
     }
+    if (invalid_ == InvalidLetters::error || !may_stand_for_residue(letter))
+        throw InputError(fmt::format(
+            "{}: {} has '{}' in column {}, which is no residue{}; {}", place(spot), record_name(), letter,
+            spot.column(), invalid_ == InvalidLetters::error ? "" : " and stands for none", advice_on(letter)));
+    record_.tokens.push_back(x_);
+    ++unknown_;
 }
 
 void Parser::add_byte(unsigned char byte) {
     const std::uint16_t what = classes_[byte];
     if (what & is_blank) return;
-    if (stop_pending_ && !(what & is_alien)) {
+    if (stop_pending_ && !(what & is_alien) && byte != '>') {
         // The '*' before was not the last letter.
         stop_pending_ = false;
         other_letter('*', stop_);
@@ -174,82 +209,93 @@ void Parser::add_byte(unsigned char byte) {
         if (record_.tokens.size() >= longest_sequence) too_long();
         record_.tokens.push_back(static_cast<std::uint8_t>(what));
         replaced_ += (what & is_replaced) != 0;
+        nucleotides_ += (what & is_nucleotide) != 0;
     }
 }
 
-void Parser::add_fasta_residues(const char* data, std::size_t size) {
+/// Blanks among residues are blocks of them; words of other lengths may be a header's text on a line of its own.
+void Parser::check_words(std::string_view line) {
+    if (has_regular_words(line)) return;
+    if (is_prose(line) && !skips())
+        throw InputError(
+            fmt::format("{}: {} has words where its residues are expected: '{}'; begin each header with '>' and each "
+                        "comment with ';', and keep each on one line",
+                        place(), record_name(), valid_utf8(line.substr(0, 40))));
+    bad_ = bad_ || is_prose(line);
+    remark_once(told_words_, fmt::format("{}: '{}' was read as residues; is this line text?", place(),
+                                         valid_utf8(line.substr(0, 40))));
+}
+
+void Parser::add_fasta_residues(const LinePiece& piece) {
     auto& tokens = record_.tokens;
     const std::size_t before = tokens.size();
-    if (!stop_pending_ && before + size <= longest_sequence) {
-        tokens.resize(before + size);
+    std::uint16_t met = needs_care;
+    if (!stop_pending_ && before + piece.size <= longest_sequence) {
+        tokens.resize(before + piece.size);
         std::uint8_t* out = tokens.data() + before;
-        unsigned met = 0;
-        for (std::size_t i = 0; i < size; ++i) {
-            const std::uint16_t what = classes_[static_cast<unsigned char>(data[i])];
+        std::uint32_t nucleotides = 0;
+        met = 0;
+        for (std::size_t i = 0; i < piece.size; ++i) {
+            const std::uint16_t what = classes_[static_cast<unsigned char>(piece.data[i])];
             out[i] = static_cast<std::uint8_t>(what);
             met |= what;
+            nucleotides += (what & is_nucleotide) != 0;
         }
-        if (met < is_replaced) return;
+        if (!(met & needs_care)) {
+            nucleotides_ += nucleotides;
+            return;
+        }
         tokens.resize(before);
     }
     // A line with anything but plain residues is read again letter by letter.
-    for (std::size_t i = 0; i < size; ++i, ++here_.position) add_byte(static_cast<unsigned char>(data[i]));
+    for (std::size_t i = 0; i < piece.size; ++i, ++here_.position) add_byte(static_cast<unsigned char>(piece.data[i]));
+    if ((met & is_blank) && piece.starts && piece.ends) check_words(piece.text());
 }
 
 void Parser::start_fasta_record(const LinePiece& piece) {
-    start_record(piece.position);
-    std::string_view header(piece.data + 1, piece.size - 1);
-    if (header.find('\0') != std::string_view::npos || header.find('\r') != std::string_view::npos)
-        throw InputError(
-            fmt::format("{}: a header with zero bytes or bare carriage returns; the file is damaged, no "
-                        "text, or has the line ends of old Macs (tr '\\r' '\\n' corrects these)",
-                        place()));
-    const std::size_t first = header.find_first_not_of(" \t");
-    header.remove_prefix(first == std::string_view::npos ? header.size() : first);
-    const std::string_view id = header.substr(0, header.find_first_of(" \t"));
-    if (id.size() > longest_id)
-        throw InputError(fmt::format("{}: the id that begins '{}...' has more than {} bytes; shorten it", place(),
-                                     id.substr(0, 40), longest_id));
-    record_.id = id;
+    start_record(piece.line_position);
+    bool was_latin1 = false;
+    record_.id = header_id(piece.text().substr(1), place(), was_latin1);
+    if (!was_latin1) return;
+    ++counts_.latin1_ids;
+    remark_once(told_latin1_,
+                fmt::format("{}: the id '{}' is not UTF-8 and was read as Latin-1; if that is wrong, convert the file "
+                            "(iconv -f ENCODING -t UTF-8)",
+                            place(), record_.id));
 }
 
 void Parser::read_fasta(LineScanner& scanner) {
-    bool in_record = false, in_header = false;
-    bool discard = part_.begin > 0;  // the line that holds the byte before the part
+    bool in_record = false, skips = false;  // a header or a comment
+    bool discard = part_.begin > 0;         // the line that holds the byte before the part
     LinePiece piece;
     while (scanner.next(piece)) {
         if (piece.starts) {
             ++here_.line;
-            here_.line_position = piece.position;
+            here_.line_position = piece.line_position;
         }
         if (discard) {
             discard = !piece.ends;
             continue;
         }
-        if (piece.starts) in_header = piece.size > 0 && piece.data[0] == '>';
-        if (piece.starts && in_header) {
+        const std::string_view text = piece.text();
+        if (piece.starts) skips = text.starts_with('>') || is_comment(text);
+        if (piece.starts && text.starts_with('>')) {
             if (in_record) finish_record();
-            if (piece.position >= part_.end) return;
+            if (piece.line_position >= part_.end) return;
             start_fasta_record(piece);
             in_record = true;
-        } else if (in_record && !in_header) {
+        } else if (skips) {
+            counts_.comments += piece.starts && (in_record || part_.begin == 0);
+        } else if (in_record) {
             here_.position = piece.position;
-            add_fasta_residues(piece.data, piece.size);
-        } else if (!in_header && part_.begin == 0 && piece.size > 0) {
-            const std::string_view line(piece.data, piece.size);
-            if (line.find_first_not_of(" \t") != std::string_view::npos)
-                throw InputError(
-                    fmt::format("{}: '{}' where the first header is expected; a FASTA record begins with "
-                                "'>' and its id",
-                                place(), line.substr(0, 20)));
+            add_fasta_residues(piece);
+        } else if (part_.begin == 0 && text.find_first_not_of(" \t") != std::string_view::npos) {
+            throw InputError(
+                fmt::format("{}: '{}' where the first header is expected; a FASTA record begins with '>' and its id",
+                            place(), valid_utf8(text.substr(0, 20))));
         }
     }
     if (in_record) finish_record();
-}
-
-void Parser::start_text_line(const LinePiece& piece) {
-    start_record(piece.position);
-    letter_before_ = false;
 }
 
 void Parser::add_text_residues(const char* data, std::size_t size) {
@@ -261,9 +307,10 @@ void Parser::add_text_residues(const char* data, std::size_t size) {
         std::uint8_t* out = tokens.data() + before;
         for (; i + 1 < size; i += 2) {
             const std::uint16_t what = classes_[static_cast<unsigned char>(data[i])];
-            if (what >= is_blank || data[i + 1] != ' ') break;
+            if ((what & needs_care & ~is_replaced) || data[i + 1] != ' ') break;
             *out++ = static_cast<std::uint8_t>(what);
-            replaced_ += what >> 8;
+            replaced_ += (what & is_replaced) != 0;
+            nucleotides_ += (what & is_nucleotide) != 0;
         }
         tokens.resize(static_cast<std::size_t>(out - tokens.data()));
         here_.position += i;
@@ -273,8 +320,8 @@ void Parser::add_text_residues(const char* data, std::size_t size) {
         const bool blank = classes_[byte] & is_blank;
         if (!blank && letter_before_ && !(classes_[byte] & is_alien))
             throw InputError(
-                fmt::format("{}: no space before '{}' in column {}; the text format has one letter a word "
-                            "and one protein a line (sed 's/./& /g' puts the spaces in)",
+                fmt::format("{}: no space before '{}' in column {}; the text format has one letter a word and one "
+                            "protein a line; if this line is a protein without spaces, write it as FASTA or with them",
                             place(), data[i], here_.column()));
         letter_before_ = !blank;
         add_byte(byte);
@@ -284,7 +331,7 @@ void Parser::add_text_residues(const char* data, std::size_t size) {
 void Parser::read_text(LineScanner& scanner) {
     bool discard = part_.begin > 0;
     bool before_part = part_.begin > 0;  // lines of a document that began before the part
-    bool line_open = false;
+    bool line_open = false, comment = false;
     LinePiece piece;
     record_.starts_document = true;
     const auto finish_line = [&] {
@@ -302,13 +349,19 @@ void Parser::read_text(LineScanner& scanner) {
     while (scanner.next(piece)) {
         if (piece.starts) {
             ++here_.line;
-            here_.line_position = piece.position;
+            here_.line_position = piece.line_position;
         }
         if (discard) {
             discard = !piece.ends;
             continue;
         }
-        if (piece.starts) start_text_line(piece);
+        if (piece.starts) {
+            comment = is_comment(piece.text());
+            counts_.comments += comment && !before_part;
+            start_record(piece.line_position);
+            letter_before_ = false;
+        }
+        if (comment) continue;
         line_open = true;
         here_.position = piece.position;
         if (before_part) {
@@ -337,11 +390,7 @@ void Parser::read(const std::function<void(std::uint64_t)>& advance) {
         source.when_idle([&] { advance(source.consumed()); });
     }
     LineScanner scanner(source, start, hear);
-    if (start == 0) {
-        const std::string_view content = scanner.peek();
-        if (part_.format == InputFormat::automatic) part_.format = recognise_format(content, part_.path);
-        if (content.starts_with(byte_order_mark)) scanner.skip(byte_order_mark.size());
-    }
+    if (part_.format == InputFormat::automatic) part_.format = recognise_format(scanner.peek(), part_.path);
     if (part_.format == InputFormat::text) {
         text_name_ = part_.path == "-" ? "stdin" : std::filesystem::path(part_.path).filename().string();
         if (part_.text_ids && start > 0)
@@ -351,10 +400,49 @@ void Parser::read(const std::function<void(std::uint64_t)>& advance) {
     } else {
         read_fasta(scanner);
     }
+    if (!source.remark().empty()) counts_.remarks.push_back(source.remark());
     if (advance) advance(source.consumed());
 }
 
 }  // namespace
+
+void combine(InputCounts& counts, const Communicator& communicator) {
+    for (std::uint64_t* value : {&counts.records, &counts.residues, &counts.replaced_residues, &counts.unknown_letters,
+                                 &counts.stops, &counts.skipped_records, &counts.empty_records, &counts.comments,
+                                 &counts.nucleotides, &counts.nucleotide_records, &counts.latin1_ids})
+        communicator.sum(value, 1);
+    std::vector<std::byte> text;
+    for (const std::string& remark : counts.remarks) {
+        const auto* const begin = reinterpret_cast<const std::byte*>(remark.c_str());
+        text.insert(text.end(), begin, begin + remark.size() + 1);  // with the zero that ends it
+    }
+    text = communicator.concatenate(text);
+    counts.remarks.clear();
+    const auto* const all = reinterpret_cast<const char*>(text.data());
+    for (std::size_t at = 0; at < text.size(); at += counts.remarks.back().size() + 1)
+        counts.remarks.emplace_back(all + at);
+}
+
+std::vector<std::string> warnings(const InputCounts& counts) {
+    // Many parts may have the same to tell.
+    constexpr std::size_t most = 8;
+    std::vector<std::string> lines(
+        counts.remarks.begin(),
+        counts.remarks.begin() + static_cast<std::ptrdiff_t>(std::min(most, counts.remarks.size())));
+    if (counts.remarks.size() > most)
+        lines.push_back(fmt::format("and {} more remarks of these kinds", counts.remarks.size() - most));
+    const auto share = [](std::uint64_t part, std::uint64_t whole) {
+        return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+    };
+    const double letters = share(counts.nucleotides, counts.residues);
+    const bool genes = share(counts.nucleotide_records, counts.records) >= genes_of_all;
+    if (genes || (counts.residues >= fewest_letters && letters >= nucleotides_of_all))
+        lines.push_back(fmt::format(
+            "this looks like genes and not like proteins: {:.1f} % of the letters are A, C, G, T, U or N, and {} of {} "
+            "records hold hardly any other; translate them first",
+            100 * letters, format_count(counts.nucleotide_records), format_count(counts.records)));
+    return lines;
+}
 
 void read_sequences(const InputPart& part, const Vocabulary& vocabulary, InvalidLetters invalid, InputCounts& counts,
                     const std::function<void(const SequenceRecord&)>& deliver,

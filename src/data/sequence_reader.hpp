@@ -2,51 +2,64 @@
 // Reads proteins from FASTA and from the text format (one sequence a line, residues separated by single spaces, a blank
 // line ends a document), plain or gzip, from files or standard input. Memory is bounded by the longest record.
 //
-// Lines may end in CR LF, the last one in nothing; FASTA may hold blank lines and blanks within a sequence, the text
-// format more than one blank between letters. A record without residues is delivered without tokens.
+// Lines may end in LF, CR LF or CR, the last one in nothing; FASTA may hold blank lines and blanks within a sequence,
+// the text format more than one blank between letters; lines that begin with ';' or '#' are comments and skipped. A
+// record without residues is delivered without tokens. What is what in such a text is said by data/sequence_text.hpp.
 
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "comm/communicator.hpp"
+#include "data/sequence_text.hpp"
 #include "data/vocabulary.hpp"
 
 namespace protalbert {
 
-enum class InputFormat { automatic, fasta, text };
-/// What happens to a record with a letter that is no residue: error; skip the record; read the letter as X.
-enum class InvalidLetters { error, skip, unknown };
+/// What happens to a record with a letter that is no residue: error; skip the record; read the letter as X, if it may
+/// stand for a residue; or deliver the record with a mark. A '>' within a line of residues is an error under each.
+enum class InvalidLetters { error, skip, unknown, mark };
 
 /// One protein. The vectors are the reader's and are overwritten by the next record.
 struct SequenceRecord {
-    std::string id;                    ///< first word of the FASTA header, may be empty; "FILE:LINE" in the text format
+    std::string id;                    ///< UTF-8: header_id, may be empty; "FILE:LINE" in the text format
     std::vector<std::uint8_t> tokens;  ///< residue ids, without special tokens
     std::uint64_t position = 0;        ///< of the record's first byte in the (decompressed) file
     std::uint64_t line = 0;            ///< 1-based line of the record's first byte; in FASTA from the part's start
+    bool invalid = false;              ///< by InvalidLetters::mark: it has such a letter, and its tokens count nothing
     bool starts_document = true;       ///< FASTA: always; text: after a blank line and at the start
 };
 
-/// Counts for the closing summary; summed over ranks by the caller.
+/// Counts for the closing summary, and what else people should hear about their input.
 struct InputCounts {
-    std::uint64_t records = 0;            ///< delivered
-    std::uint64_t residues = 0;           ///< delivered
-    std::uint64_t replaced_residues = 0;  ///< U Z O B read as X
-    std::uint64_t unknown_letters = 0;    ///< read as X by InvalidLetters::unknown
-    std::uint64_t stops = 0;              ///< trailing '*' dropped
-    std::uint64_t skipped_records = 0;    ///< by InvalidLetters::skip
-    std::uint64_t empty_records = 0;      ///< a header without residues: delivered with no tokens
+    std::uint64_t records = 0;             ///< delivered
+    std::uint64_t residues = 0;            ///< delivered
+    std::uint64_t replaced_residues = 0;   ///< U Z O B read as X
+    std::uint64_t unknown_letters = 0;     ///< read as X by InvalidLetters::unknown
+    std::uint64_t stops = 0;               ///< trailing '*' dropped
+    std::uint64_t skipped_records = 0;     ///< by InvalidLetters::skip, or marked
+    std::uint64_t empty_records = 0;       ///< a header without residues: delivered with no tokens
+    std::uint64_t comments = 0;            ///< lines skipped
+    std::uint64_t nucleotides = 0;         ///< of the residues delivered: letters A C G T U N
+    std::uint64_t nucleotide_records = 0;  ///< long ones of nearly nothing else
+    std::uint64_t latin1_ids = 0;          ///< that were not UTF-8
+    /// A kind of remark and its first occurrence, at most one of a kind for each part.
+    std::vector<std::string> remarks;
 };
+
+/// Sums the counts of all ranks on every rank, and joins their remarks. Collective.
+void combine(InputCounts& counts, const Communicator& communicator);
+
+/// What whoever gave the input should hear as a warning, a sentence each: the remarks, and that it looks like genes and
+/// not like proteins. For counts of all ranks.
+std::vector<std::string> warnings(const InputCounts& counts);
 
 constexpr std::uint64_t end_of_file = ~std::uint64_t{0};
 constexpr std::uint64_t lines_unknown = ~std::uint64_t{0};
 
 /// Longest protein that is read: a thousand times the longest one known (about 45,000 residues); bounds memory.
 constexpr std::size_t longest_sequence = std::size_t{64} << 20;
-/// Longest id in bytes; they are stored as strings of fixed length.
-constexpr std::size_t longest_id = 1023;
 
 /// Part of one input that one rank reads: the whole of a gzip file or pipe, or the records of a plain file that begin
 /// in [begin, end): in FASTA those whose '>' lies there, in the text format the documents after a blank line that
@@ -67,9 +80,6 @@ struct InputPart {
 /// to rank 0, gzip files to the rank with the least so far. Detects gzip and format by content. The parts of all ranks,
 /// index = rank. Throws InputError for a file that is missing, unreadable, empty of records or of neither format.
 std::vector<std::vector<InputPart>> plan_input(const std::vector<std::string>& inputs, InputFormat format, int ranks);
-
-/// FASTA or text, by the first letters of an input. Throws InputError naming `path` for neither, or nothing at all.
-InputFormat recognise_format(std::string_view start, const std::string& path);
 
 /// What the first mebibyte of an input says about the whole.
 struct InputEstimate {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/progress.hpp"
 #include "comm/program.hpp"
 
@@ -240,19 +241,16 @@ ProteinInput read_proteins(const std::vector<std::string>& inputs, InputFormat f
     std::vector<std::uint64_t> part_counts(parts.size(), 0);
     std::vector<LongProtein> long_proteins;
     Spreader spreader(input.runs, communicator);
-    // A letter that is no residue reads as X either way, so that a protein to be skipped is delivered and keeps its
-    // row.
-    const InvalidLetters reading = invalid == InvalidLetters::skip ? InvalidLetters::unknown : invalid;
+    // A protein to be skipped is delivered and keeps its row.
+    const InvalidLetters reading = invalid == InvalidLetters::skip ? InvalidLetters::mark : invalid;
 
     const auto read_part = [&](std::size_t p) {
         ProteinRun run;
         run.part = static_cast<std::uint32_t>(p);
-        std::uint64_t unknown_letters = counts.unknown_letters;
         read_sequences(parts[p].part, vocabulary, reading, counts, [&](const SequenceRecord& record) {
             Treatment treatment = Treatment::embedded;
-            if (invalid == InvalidLetters::skip && counts.unknown_letters > unknown_letters) {
+            if (record.invalid) {
                 treatment = Treatment::skipped;
-                counts.unknown_letters = unknown_letters;
             } else if (record.tokens.empty()) {
                 treatment = Treatment::empty;
             } else if (record.tokens.size() > longest) {
@@ -260,7 +258,6 @@ ProteinInput read_proteins(const std::vector<std::string>& inputs, InputFormat f
                 if (long_proteins.size() < named_proteins)
                     long_proteins.push_back({p, part_counts[p], record.tokens.size(), record.id});
             }
-            unknown_letters = counts.unknown_letters;
             const bool kept = treatment == Treatment::embedded;
             if (kept) run.tokens.insert(run.tokens.end(), record.tokens.begin(), record.tokens.end());
             run.lengths.push_back(kept ? static_cast<std::uint32_t>(record.tokens.size()) : 0);
@@ -300,6 +297,9 @@ ProteinInput read_proteins(const std::vector<std::string>& inputs, InputFormat f
     std::sort(input.runs.begin(), input.runs.end(),
               [](const ProteinRun& a, const ProteinRun& b) { return a.first < b.first; });
 
+    combine(counts, communicator);
+    if (communicator.root())
+        for (const std::string& line : warnings(counts)) log_warning(line);
     std::uint64_t sums[treatments + 5] = {};
     std::int64_t longest_id = 1;
     for (const ProteinRun& run : input.runs) {

@@ -4,47 +4,71 @@
 
 #include <algorithm>
 #include <numeric>
-#include <sstream>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
+#include "base/text.hpp"
 #include "comm/program.hpp"
 #include "data/byte_source.hpp"
+#include "data/line_scanner.hpp"
+#include "data/sequence_text.hpp"
 
 namespace protalbert {
 namespace {
 
-constexpr std::string_view white_space = " \t\r\n\v\f";
+constexpr std::string_view white_space = " \t\v\f\x01";
 
-std::string read_all(const std::string& path) {
-    constexpr std::size_t piece = std::size_t{1} << 20;
+/// The lines of a file, each ended by LF.
+std::string read_lines(const std::string& path) {
     ByteSource source(path);
+    LineScanner scanner(source, 0);
     std::string text;
-    while (true) {
-        const std::size_t end = text.size();
-        text.resize(end + piece);
-        const std::size_t bytes = source.read(text.data() + end, piece);
-        text.resize(end + bytes);
-        if (bytes == 0) return text;
+    for (LinePiece piece; scanner.next(piece);) {
+        text += piece.text();
+        if (piece.ends) text += '\n';
     }
+    if (!source.remark().empty()) log_warning(source.remark());
+    return text;
 }
 
-void start_record(std::vector<Record>& records, std::string_view line, std::uint64_t number, const std::string& path) {
-    std::istringstream words{std::string(line.substr(1))};
+void start_record(std::vector<Record>& records, std::string_view header, std::uint64_t number,
+                  const std::string& path) {
     Record& record = records.emplace_back();
     record.line = number;
-    words >> record.id;
-    if (record.id.empty())
-        throw InputError(fmt::format("{}:{}: this header has no id; write >ID behind the '>'", path, number));
-    for (std::string word; words >> word;) record.fields.push_back(word);
+    const std::string place = fmt::format("{}:{}", path, number);
+    bool was_latin1 = false;
+    record.id = header_id(header, place, was_latin1);
+    if (record.id.empty()) throw InputError(fmt::format("{}: this header has no id; write >ID behind the '>'", place));
+    while (true) {
+        header.remove_prefix(std::min(header.find_first_not_of(white_space), header.size()));
+        if (header.empty()) break;
+        const std::size_t end = std::min(header.find_first_of(white_space), header.size());
+        record.fields.push_back(valid_utf8(header.substr(0, end)));
+        header.remove_prefix(end);
+    }
+    record.fields.erase(record.fields.begin());  // the id
+}
+
+void add_letters(Record& record, std::string_view line, std::uint64_t number, const std::string& path) {
+    for (std::size_t column = 1; column <= line.size(); ++column) {
+        const char letter = line[column - 1];
+        if (letter == '>')
+            throw InputError(fmt::format("{}:{}: record '{}' has '>' in column {}, within its letters; {}", path,
+                                         number, record.id, column, advice_on(letter)));
+        if (white_space.find(letter) == std::string_view::npos) record.text += letter;
+    }
 }
 
 }  // namespace
 
 std::vector<Record> read_records(const std::string& path, const std::string& what, const Communicator& communicator) {
     std::string text;
-    on_root(communicator, [&] { text = read_all(path); });
+    on_root(communicator, [&] { text = read_lines(path); });
     text = communicator.broadcast(text, 0);
 
+    if (recognise_format(text, path) != InputFormat::fasta)
+        throw InputError(
+            fmt::format("{}: {} must be FASTA, with a header '>ID' before the letters of each protein", path, what));
     std::vector<Record> records;
     std::uint64_t number = 0;
     for (std::size_t begin = 0; begin < text.size();) {
@@ -52,17 +76,11 @@ std::vector<Record> read_records(const std::string& path, const std::string& wha
         const std::string_view line(text.data() + begin, end - begin);
         begin = end + 1;
         ++number;
-        if (line.starts_with('>')) {
-            start_record(records, line, number, path);
-        } else if (line.find_first_not_of(white_space) != std::string_view::npos) {
-            if (records.empty())
-                throw InputError(fmt::format("{}:{}: {} must be FASTA, but this text comes before the first '>'", path,
-                                             number, what));
-            for (const char letter : line)
-                if (white_space.find(letter) == std::string_view::npos) records.back().text += letter;
-        }
+        if (line.starts_with('>'))
+            start_record(records, line.substr(1), number, path);
+        else if (!records.empty() && !is_comment(line))
+            add_letters(records.back(), line, number, path);
     }
-    if (records.empty()) throw InputError(fmt::format("{}: {} has no records (no line starts with '>')", path, what));
     return records;
 }
 

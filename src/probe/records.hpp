@@ -11,15 +11,15 @@
 namespace protalbert {
 
 struct Record {
-    std::string id;                   ///< first word of the header
+    std::string id;                   ///< header_id of the header
     std::vector<std::string> fields;  ///< the other words
     std::string text;                 ///< the lines behind the header, without white space
     std::uint64_t line = 0;           ///< of the header, from 1
 };
 
-/// A file's records, plain or gzip; rank 0 reads, all ranks get them. `what` names the file's kind. Collective. Throws
-/// InputError for a file that cannot be read, text before the first '>', a header without id and an id that comes
-/// twice.
+/// A file's records, plain or gzip, read as protalbert_prepare reads FASTA; rank 0 reads, all ranks get them. `what`
+/// names the file's kind. Collective. Throws InputError for a file that cannot be read or is no FASTA, a header without
+/// id, and a '>' among the letters.
 std::vector<Record> read_records(const std::string& path, const std::string& what, const Communicator& communicator);
 
 /// "FILE:LINE: ID".

@@ -59,6 +59,14 @@ printf 'M K\n>a\n' > late.fasta
 { printf '>'; head -c 1024 /dev/zero | tr '\000' 'i'; printf '\nMK\n'; } > long_id.fasta
 gzip -c large.fasta | head -c 3000 > truncated.gz
 printf 'PK\003\004......' > archive.zip
+printf '>a\nMKV>b some name\nACD\n' > joined.fasta
+printf '>P1;a\nNAME\nMKV*\n' > name.pir
+printf '>a long\nname that fills a line\nMKV\n' > prose.fasta
+printf '# STOCKHOLM 1.0\n\na  MKV\n//\n' > family.sto
+printf 'A\tMKV\n' > table.tsv
+# A block of BGZF and no closing one: a gzip member with the field BC.
+{ printf '\037\213\010\004\0\0\0\0\0\377\006\0BC\002\0\0\0'; gzip -nc good.fasta | tail -c +11; } > blocks.gz
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n' > pointer
 mkdir folder
 : > pieces.txt
 printf 'A\nB\n' > incomplete.txt
@@ -78,6 +86,16 @@ refused "2 without residues" headers.fasta --output corpus.h5
 refused "late.fasta:1: 'M K' where the first header is expected" late.fasta --format fasta --output corpus.h5
 refused "long_id.fasta:1: the id" long_id.fasta --output corpus.h5
 refused "truncated.gz ends in the middle" truncated.gz --output corpus.h5
+for option in error skip unknown; do
+    refused "joined.fasta:2: record 'a' has '>' in column 4" joined.fasta --output corpus.h5 --invalid $option
+    refused "name.pir:1: '>P1;a' is a header of PIR" name.pir --output corpus.h5 --invalid $option
+done
+refused "prose.fasta:2: record 'a' has words" prose.fasta --output corpus.h5 --invalid unknown
+refused "family.sto is an alignment in Stockholm format" family.sto --output corpus.h5 --invalid unknown
+refused "table.tsv looks like a table" table.tsv --output corpus.h5 --invalid skip
+refused "blocks.gz is incomplete" blocks.gz --output corpus.h5
+stdin=blocks.gz refused "standard input is incomplete" - --output corpus.h5
+refused "pointer is a pointer of Git LFS" pointer --output corpus.h5
 refused "zip" archive.zip --output corpus.h5
 refused "folder is a folder" folder --output corpus.h5
 refused "missing.fasta" missing.fasta --output corpus.h5

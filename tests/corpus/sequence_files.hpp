@@ -5,6 +5,8 @@
 #include <zlib.h>
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,35 @@ inline std::filesystem::path append_gzip(const Folder& folder, const std::string
     if (!content.empty()) gzwrite(file, content.data(), static_cast<unsigned>(content.size()));
     gzclose(file);
     return path;
+}
+
+inline std::string whole_file(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+inline void append(const std::filesystem::path& path, const std::string& bytes) {
+    std::ofstream(path, std::ios::binary | std::ios::app)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+/// A gzip member with an extra field in its header, none where it is empty.
+inline std::string gzip_member(const std::string& content, const std::string& extra) {
+    z_stream stream{};
+    deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+    std::string field = extra, input = content, member(content.size() + extra.size() + 256, '\0');
+    gz_header header{};
+    header.extra = extra.empty() ? nullptr : reinterpret_cast<Bytef*>(field.data());
+    header.extra_len = static_cast<uInt>(field.size());
+    deflateSetHeader(&stream, &header);
+    stream.next_in = reinterpret_cast<Bytef*>(input.data());
+    stream.avail_in = static_cast<uInt>(input.size());
+    stream.next_out = reinterpret_cast<Bytef*>(member.data());
+    stream.avail_out = static_cast<uInt>(member.size());
+    deflate(&stream, Z_FINISH);
+    member.resize(stream.total_out);
+    deflateEnd(&stream);
+    return member;
 }
 
 struct ReadResult {

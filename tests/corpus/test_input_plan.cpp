@@ -75,13 +75,27 @@ TEST(InputPlan, RecognisesFormats) {
     EXPECT_EQ(format("M K V"), InputFormat::text);
     EXPECT_EQ(format("M"), InputFormat::text);
     EXPECT_EQ(format("M\r\nK"), InputFormat::text);
-    EXPECT_MESSAGE(message_of([&] { format("MKV"); }), "neither FASTA");
-    EXPECT_MESSAGE(message_of([&] {
-                       format(
-                           "\x7F"
-                           "ELF\x02");
-                   }),
-                   "no text");
+    const auto refused = [&](const std::string& start) { return message_of([&] { format(start); }); };
+    EXPECT_MESSAGE(refused("MKV\nLLA\n"), "f is neither FASTA nor the text format: it begins with 'MKV'; if each line");
+    EXPECT_MESSAGE(refused("# STOCKHOLM 1.0\n"), "f is an alignment in Stockholm format");
+    EXPECT_MESSAGE(refused("CLUSTAL W (1.83) multiple sequence alignment\n"), "in Clustal format");
+    EXPECT_MESSAGE(refused(" 5 42\nA0A1      MK\n"), "in PHYLIP format");
+    EXPECT_MESSAGE(refused("#NEXUS\n"), "in NEXUS format");
+    EXPECT_MESSAGE(refused(" MSF: 131  Type: P ..\n"), "in MSF format");
+    EXPECT_MESSAGE(refused("LOCUS       AB0001\n"), "in GenBank format");
+    EXPECT_MESSAGE(refused("ID   001R_FRG3G  Reviewed;\n"), "of UniProt or EMBL");
+    EXPECT_MESSAGE(refused("@read1\nACGT\n+\nIIII\n"), "in FASTQ format");
+    EXPECT_MESSAGE(refused("HEADER    HYDROLASE\n"), "in PDB format");
+    EXPECT_MESSAGE(refused("{\"id\": 1}"), "JSON");
+    EXPECT_MESSAGE(refused("1\tA0A1\tMKV\n"), "like a table");
+    EXPECT_MESSAGE(refused("A\tMKV\n"), "like a table");
+    EXPECT_MESSAGE(refused("id,sequence\na,MKV\n"), "like a table");
+    EXPECT_MESSAGE(refused("; made by hand\n>a\nMK\n"), "begins with a comment");
+    EXPECT_MESSAGE(refused("# made by hand\n>a\nMK\n"), "begins with a comment");
+    EXPECT_MESSAGE(refused("5 M K\n"), "neither FASTA");
+    EXPECT_MESSAGE(refused("- K\n"), "neither FASTA");
+    EXPECT_MESSAGE(refused("M some words\n"), "neither FASTA");
+    EXPECT_MESSAGE(refused("\xC3\xA9"), "no text");
     EXPECT_MESSAGE(message_of([&] { format(" \n\n"); }), "no sequences");
 }
 
@@ -95,8 +109,26 @@ TEST(InputPlan, RefusesWhatCannotBeRead) {
     EXPECT_MESSAGE(refused({folder.write("empty", "")}), "empty holds no sequences");
     EXPECT_MESSAGE(refused({folder.write("blank", "\n \r\n")}), "holds no sequences");
     EXPECT_MESSAGE(refused({append_gzip(folder, "empty.gz", "")}), "holds no sequences");
-    EXPECT_MESSAGE(refused({folder.write("x.zst", "\x28\xB5\x2F\xFDxxxxx")}), "zstd");
-    EXPECT_MESSAGE(refused({folder.write("x.bz2", "BZh91AY")}), "bzip2");
+    const std::pair<std::string, std::string> foreign[] = {
+        {"\x28\xB5\x2F\xFDxxxxx", "zstd"},
+        {"BZh91AY", "bzip2"},
+        {"\x1F\x9D\x90xxx", "compressed with compress"},
+        {"PK\x03\x04xx", "zip archive"},
+        {"7z\xBC\xAF\x27\x1Cxx", "7-Zip"},
+        {"\x89HDF\r\n\x1A\nxx", "HDF5"},
+        {"%PDF-1.4", "PDF"},
+        {"\x7F"
+         "ELF\x02",
+         "a program"},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "pointer of Git LFS"},
+        {"<!DOCTYPE html><html>", "a web page"},
+        {std::string("\xFF\xFE>\0a\0\n\0", 8), "text in UTF-16; convert it to UTF-8: iconv -f UTF-16 "},
+        {std::string("\xFE\xFF\0>\0a\0\n", 8), "text in UTF-16; convert it to UTF-8: iconv -f UTF-16 "},
+        {std::string(">\0a\0\n\0M\0", 8), "text in UTF-16LE"},
+        {std::string("\0>\0a\0\n\0M", 8), "text in UTF-16BE"},
+        {std::string("\xFF\xFE\0\0>\0\0\0", 8), "text in UTF-32"},
+    };
+    for (const auto& [content, what] : foreign) EXPECT_MESSAGE(refused({folder.write("x", content)}), what);
     EXPECT_MESSAGE(refused({"-", "-"}), "twice");
     EXPECT_MESSAGE(message_of([&] { plan_input({folder.write("blank", "\n\n")}, InputFormat::fasta, 1); }),
                    "holds no sequences");

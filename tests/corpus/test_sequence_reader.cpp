@@ -21,7 +21,16 @@ TEST(SequenceReader, ReadsFasta) {
     EXPECT_EQ(read("\n\n>a\n\nMKV\n\nLL\n\n\n>b\nAC\n\n"), "a:MKVLL b:AC");
     EXPECT_EQ(read(">a\nmkv LL\tA \n"), "a:MKVLLA");
     EXPECT_EQ(read(">\nMK\n> spaced id\nV\n>tab\tseparated\nL\n>empty\n>last"), ":MK spaced:V tab:L empty: last:");
+    // UTF-8's mark, which cat carries into the middle of a file, and the line ends of old Macs.
     EXPECT_EQ(read("\xEF\xBB\xBF>bom\nMK\n"), "bom:MK");
+    EXPECT_EQ(read(">a\nMK\n\xEF\xBB\xBF>bom\nMK\n"), "a:MK bom:MK");
+    EXPECT_EQ(read("\xEF\xBB\xBF\r\n>bom\r\nMK"), "bom:MK");
+    EXPECT_EQ(read(">a\rMKV\r>b some words\rMK\rL\r"), "a:MKV b:MKL");
+    EXPECT_EQ(read(">a\nMK\rV\r\nL\n"), "a:MKVL");
+    // NCBI's nr joins the headers of equal proteins by this byte.
+    EXPECT_EQ(read(">one\x01two\nMK\n>three words\x01"
+                   "four\nV\n"),
+              "one:MK three:V");
     EXPECT_EQ(read(">sp|P1|X_Y some > sign [in] header\nMK\n"), "sp|P1|X_Y:MK");
     EXPECT_EQ(read(">a\nUZOBuzobA*\n>b\nM\n*\n>c\n*\n"), "a:XXXXXXXXA b:M c:");
 
@@ -32,6 +41,8 @@ TEST(SequenceReader, ReadsFasta) {
     EXPECT_EQ(result.counts.stops, 3U);
     EXPECT_EQ(result.counts.empty_records, 2U);
     EXPECT_EQ(result.records[1].position, 15U);
+    EXPECT_EQ(result.counts.nucleotides, 3U);
+    EXPECT_TRUE(result.counts.remarks.empty());
     EXPECT_EQ(result.records[1].line, 4U);
     EXPECT_TRUE(result.records[1].starts_document);
 }
@@ -77,12 +88,17 @@ TEST(SequenceReader, FastaMayBeCutAnywhere) {
     const Folder folder;
     expect_any_cut(folder, ">a x > y\nMKV\nLLA\n>b\n\n>c\nA\n\nC\n>d\nDEF", InputFormat::fasta);
     expect_any_cut(folder, "\r\n>a\r\nMKV\r\nLLA\r\n>b\r\n>c\r\nA\r\n\r\nC\r\n", InputFormat::fasta);
+    expect_any_cut(folder, "\r>a\rMKV\rLLA\r>b\r>c\rA\r\rC", InputFormat::fasta);
+    expect_any_cut(folder, "\xEF\xBB\xBF>a\nMKV\n\xEF\xBB\xBF>b\r\n\xEF\xBB\xBF\n>c\nA\n", InputFormat::fasta);
+    expect_any_cut(folder, ">a\n;>b\nMKV\n# >c\n>d\nA\n;", InputFormat::fasta);
 }
 
 TEST(SequenceReader, TextMayBeCutAnywhere) {
     const Folder folder;
     expect_any_cut(folder, "M K V\nL\n\nA C\nD\nE F\n\n\n\nG\n \nH I\n\n", InputFormat::text);
     expect_any_cut(folder, "\r\nM K V\r\nL\r\n\r\nA C\r\nD \r\n\r\n\r\nG", InputFormat::text);
+    expect_any_cut(folder, "\rM K V\rL\r\rA C\rD \r\r\rG\r", InputFormat::text);
+    expect_any_cut(folder, "M K V\n; words\nL\n\n# words\nA C\n#\n\nG\n", InputFormat::text);
 }
 
 TEST(SequenceReader, LinesMayBeLongerThanAnyBuffer) {
@@ -91,7 +107,7 @@ TEST(SequenceReader, LinesMayBeLongerThanAnyBuffer) {
     for (const std::size_t length :
          {(1U << 18) - 6, (1U << 18) - 5, (1U << 18) - 4, (1U << 18) - 3, (1U << 18) - 2, 1U << 18, (1U << 18) + 1,
           (1U << 19) - 4, (1U << 19) - 3, (1U << 19) + 5, 3U << 18})
-        for (const std::string end : {"\n", "\r\n"}) {
+        for (const std::string end : {"\n", "\r\n", "\r"}) {
             std::string residues(length, 'A');
             for (std::size_t i = 0; i < length; i += 3) residues[i] = 'L';
             const std::string path = folder.write("long", ">a" + end + residues + end + ">b" + end + "C" + end);
@@ -137,11 +153,49 @@ TEST(SequenceReader, NamesDamagedGzip) {
     std::fwrite("damaged by a bad disk", 1, 21, file);
     std::fclose(file);
     message_of([&] { read_file(path); });
-    const std::string trailing = append_gzip(folder, "trailing.gz", ">a\nMK\n");
-    file = std::fopen(trailing.c_str(), "ab");
-    std::fwrite("garbage", 1, 7, file);
-    std::fclose(file);
-    EXPECT_MESSAGE(message_of([&] { read_file(trailing); }), "trailing.gz is damaged");
+    const std::string twice = append_gzip(folder, "twice.gz", whole_file(append_gzip(folder, "once.gz", ">a\nMK\n")));
+    EXPECT_MESSAGE(message_of([&] { read_file(twice); }), "twice.gz is compressed twice by gzip");
+    std::string tar(512, '\0');
+    tar.replace(257, 5, "ustar");
+    EXPECT_MESSAGE(message_of([&] { read_file(append_gzip(folder, "a.tar.gz", tar)); }), "a tar archive");
+    EXPECT_MESSAGE(message_of([&] { read_file(append_gzip(folder, "u.gz", "\xFF\xFE>\0a\0")); }), "UTF-16");
+}
+
+// As gunzip does: what follows the gzip data and is none is left alone, and said.
+TEST(SequenceReader, LeavesWhatStandsBehindGzipData) {
+    const Folder folder;
+    for (const std::string& behind : {std::string("garbage"), std::string("\x1F"), std::string("\0\0x", 3)}) {
+        const std::string path = append_gzip(folder, "behind.gz", ">a\nMK\n");
+        append(path, behind);
+        const ReadResult result = read_file(path);
+        EXPECT_EQ(show(result), "a:MK");
+        ASSERT_EQ(result.counts.remarks.size(), 1U);
+        EXPECT_MESSAGE(result.counts.remarks[0], "behind.gz has bytes behind its gzip data");
+        std::filesystem::remove(path);
+    }
+    // Another member that is damaged is no such thing.
+    const std::string path = append_gzip(folder, "member.gz", ">a\nMK\n");
+    append(path, "\x1F\x8Bgarbage");
+    EXPECT_MESSAGE(message_of([&] { read_file(path); }), "member.gz is damaged");
+}
+
+// BGZF: gzip members with a field that says so, and an empty one at the end. Nothing but its absence shows a cut
+// between two blocks.
+TEST(SequenceReader, NamesBgzfWithoutItsClosingBlock) {
+    const Folder folder;
+    const auto block = [&](const std::string& content, const std::string& extra) {
+        return gzip_member(content, extra);
+    };
+    const std::string field("BC\x02\0\0\0", 6), other("XY\x01\0z", 5);
+    const std::string first = block(">a\nMK\n", field), second = block(">b\nV\n", other + field);
+    const std::string closing = block("", field);
+    const auto read = [&](const std::string& bytes) { return show(read_file(folder.write("b.gz", bytes))); };
+    EXPECT_EQ(read(first + second + closing), "a:MK b:V");
+    EXPECT_EQ(read(first + closing + second + closing), "a:MK b:V");  // two files joined
+    EXPECT_EQ(read(first + closing + gzip_member(">c\nL\n", "")), "a:MK c:L");
+    EXPECT_EQ(read(gzip_member(">c\nL\n", other)), "c:L");
+    for (const std::string& cut : {first, first + second, first + closing + second})
+        EXPECT_MESSAGE(message_of([&] { read(cut); }), "b.gz is incomplete: it is gzip in blocks (BGZF)");
 }
 
 TEST(SequenceReader, NamesFileLineRecordAndLetter) {
@@ -153,11 +207,13 @@ TEST(SequenceReader, NamesFileLineRecordAndLetter) {
     EXPECT_MESSAGE(refused(">a\nMK-V\n"), "f.fa:2: record 'a' has '-'");
     EXPECT_MESSAGE(refused(">a\nM*\nK\n"), "f.fa:2: record 'a' has '*' in column 2");
     EXPECT_MESSAGE(refused(">a\nM**\n"), "f.fa:2: record 'a' has '*' in column 2");
-    EXPECT_MESSAGE(refused(">a\nMK>V\n"), "has '>'");
+    EXPECT_MESSAGE(refused(">a\nMK>V\n"), "f.fa:2: record 'a' has '>' in column 3");
+    EXPECT_MESSAGE(refused(">a\nMK*>V\n"), "f.fa:2: record 'a' has '>' in column 4");
     EXPECT_MESSAGE(refused(std::string(">a\nMK\0V\n", 8)), "byte 0x00");
     EXPECT_MESSAGE(refused(">a\nMK\xC3\xA9\n"), "byte 0xc3");
-    EXPECT_MESSAGE(refused(">a\rMKV\r>b\rMK\r"), "carriage returns");
-    EXPECT_MESSAGE(refused(">a\nMK\rV\n"), "byte 0x0d");
+    EXPECT_MESSAGE(refused(">a\rMKV\r>b\rMJ\r"), "f.fa:4: record 'b' has 'J' in column 2");
+    EXPECT_MESSAGE(refused(">a\nMK\nV1\n"), "f.fa:3: record 'a' has '1'");
+    EXPECT_MESSAGE(refused(std::string(">a\0b\nMK\n", 8)), "f.fa:1: a header with a zero byte");
     EXPECT_MESSAGE(refused(fmt::format(">{:i>1024}\nMK\n", "")), "f.fa:1: the id that begins 'iii");
     EXPECT_EQ(read_file(folder.write("f.fa", fmt::format(">{:i>1023}\nMK\n", ""))).records[0].id.size(), 1023U);
     EXPECT_MESSAGE(refused("M K\nMKV L\n"), "f.fa:2: no space before 'K' in column 2");
@@ -204,6 +260,83 @@ TEST(SequenceReader, SkipsOrReadsUnknownLettersWhenTold) {
     message_of([&] { read_file(binary, InvalidLetters::unknown); });
     // A document keeps its beginning when its first record is skipped.
     EXPECT_EQ(show(read_file(folder.write("t", "M J\nA\n\nC\n"), InvalidLetters::skip), true), "|t:2:A |t:4:C");
+}
+
+// Under no option do they become a residue.
+TEST(SequenceReader, NeverReadsAsResiduesWhatBelongsToNoSequence) {
+    const Folder folder;
+    for (const InvalidLetters invalid :
+         {InvalidLetters::error, InvalidLetters::skip, InvalidLetters::unknown, InvalidLetters::mark}) {
+        const auto refused = [&](const std::string& content) {
+            return message_of([&] { read_file(folder.write("f.fa", content), invalid); });
+        };
+        EXPECT_MESSAGE(refused(">a\nMK>b some name\nVL\n"), "f.fa:2: record 'a' has '>' in column 3");
+        EXPECT_MESSAGE(refused(">a\nMK*>b some name\nVL\n"), "f.fa:2: record 'a' has '>' in column 4");
+        EXPECT_MESSAGE(refused("M K > b\n"), "f.fa:1: the sequence has '>'");
+        for (const char* code : {"P1", "F1", "DL", "DC", "RL", "RC", "N1", "N3", "XX"})
+            EXPECT_MESSAGE(refused(fmt::format(">one\nMK\n>{};AAA\nNAME\nMK*\n", code)), "f.fa:3: '>");
+        const ReadResult comments = read_file(folder.write("f.fa", ">a\n;MK\nVL\n#MK\n>b\n;\nM\n"), invalid);
+        EXPECT_EQ(show(comments), "a:VL b:M");
+        EXPECT_EQ(comments.counts.comments, 3U);
+        EXPECT_EQ(show(read_file(folder.write("t", "M K\n; V\n#L\nA\n"), invalid), true), "|t:1:MK t:4:A");
+    }
+    for (const char character : std::string("0123456789;#:,@=|_/\\\"'()[]{}<&%$+!~^`")) {
+        const std::string path = folder.write("f.fa", fmt::format(">a\nM{}K\n>b\nV\n", character));
+        for (const InvalidLetters invalid : {InvalidLetters::error, InvalidLetters::unknown})
+            EXPECT_MESSAGE(message_of([&] { read_file(path, invalid); }), "f.fa:2: record 'a' has '");
+        EXPECT_EQ(show(read_file(path, InvalidLetters::skip)), "b:V");
+        const ReadResult marked = read_file(path, InvalidLetters::mark);
+        ASSERT_EQ(marked.records.size(), 2U);
+        EXPECT_TRUE(marked.records[0].invalid);
+        EXPECT_FALSE(marked.records[1].invalid);
+    }
+}
+
+TEST(SequenceReader, RefusesProseAndRemarksOnIrregularWords) {
+    const Folder folder;
+    const std::string prose = folder.write("f.fa", ">a long\nname that fills a line\nMK\n>b\nV\n");
+    for (const InvalidLetters invalid : {InvalidLetters::error, InvalidLetters::unknown})
+        EXPECT_MESSAGE(message_of([&] { read_file(prose, invalid); }),
+                       "f.fa:2: record 'a' has words where its residues are expected");
+    EXPECT_EQ(show(read_file(prose, InvalidLetters::skip)), "b:V");
+    const ReadResult words = read_file(folder.write("f.fa", ">a\nLYSINE RICH PEPTIDE\nMK VL A\n"));
+    ASSERT_EQ(words.counts.remarks.size(), 1U);
+    EXPECT_MESSAGE(words.counts.remarks[0], "f.fa:2: 'LYSINE RICH PEPTIDE' was read as residues");
+    const ReadResult blocks = read_file(folder.write("f.fa", ">a\nMKVLA AGITR\nMKVLA AG\n mkvla agitr a\nM K V\n"));
+    EXPECT_TRUE(blocks.counts.remarks.empty());
+}
+
+TEST(SequenceReader, ReadsIdsThatAreNotUtf8AsLatin1) {
+    const Folder folder;
+    const ReadResult result = read_file(folder.write("f", ">caf\xE9 x\nMK\n>\xC3\xA9\nV\n>\xFF\nV\n"));
+    EXPECT_EQ(show(result), "caf\xC3\xA9:MK \xC3\xA9:V \xC3\xBF:V");
+    EXPECT_EQ(result.counts.latin1_ids, 2U);
+    ASSERT_EQ(result.counts.remarks.size(), 1U);
+    EXPECT_MESSAGE(result.counts.remarks[0], "f:1: the id 'caf\xC3\xA9' is not UTF-8");
+    // The limit is that of the bytes that are stored.
+    const std::string many(600, '\xE9');
+    EXPECT_MESSAGE(message_of([&] { read_file(folder.write("f", ">" + many + "\nMK\n")); }), "more than 1023 bytes");
+}
+
+TEST(SequenceReader, WarnsOfGenes) {
+    const Folder folder;
+    const auto warns = [&](const std::string& content) {
+        const std::vector<std::string> lines = warnings(read_file(folder.write("f", content)).counts);
+        return !lines.empty() && lines.back().find("genes") != std::string::npos;
+    };
+    const std::string gene = "ATGACGGTTCAGTTCAACGGTACCAAGTNTGCCTTTGAA",
+                      protein = "MKVLAAGITRSWYACDEFGHIKLMNPQRSTVWYDEEEK";
+    std::string rna = gene;
+    for (char& letter : rna) letter = letter == 'T' ? 'u' : letter;
+    EXPECT_TRUE(warns(">a\n" + gene + "\n>b\n" + gene + "\n"));
+    EXPECT_TRUE(warns(">a\n" + rna + "\n>b\n" + rna + "\n"));
+    EXPECT_TRUE(warns(">a\n" + gene.substr(0, 20) + "\n>b\n" + gene.substr(0, 19) + "\n>c\n" + gene.substr(0, 18)));
+    EXPECT_TRUE(warns(">a\n" + protein + protein + "\n>b\n" + gene + "\n"));
+    EXPECT_FALSE(warns(">a\n" + protein + "\n>b\n" + protein + "\n"));
+    EXPECT_FALSE(warns(">a\nGATACA\n"));
+    std::string many = ">peptide\n" + gene + "\n";
+    for (int i = 0; i < 7; ++i) many += ">p" + std::to_string(i) + "\n" + protein + "\n";
+    EXPECT_FALSE(warns(many));
 }
 
 TEST(SequenceReader, ReportsProgress) {

@@ -1,0 +1,219 @@
+#include "data/sequence_text.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <optional>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "data/byte_source.hpp"
+#include "data/content.hpp"
+
+namespace protalbert {
+namespace {
+
+constexpr std::string_view blanks = " \t";
+constexpr std::string_view blanks_and_ends = " \t\r\n";
+// The amino acids' letters, and those that are read as X.
+constexpr std::string_view letters_of_residues = "ACDEFGHIKLMNPQRSTVWYXUZOB";
+
+bool is_letter(char c) {
+    return std::isalpha(static_cast<unsigned char>(c)) != 0 && static_cast<unsigned char>(c) < 0x80;
+}
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+bool is_residue(char c) {
+    return is_letter(c) && letters_of_residues.find(static_cast<char>(std::toupper(c))) != std::string_view::npos;
+}
+
+bool printable(std::string_view line) {
+    return std::all_of(line.begin(), line.end(), [](char c) { return (c >= ' ' && c < 0x7F) || c == '\t'; });
+}
+
+/// The first line that is not blank.
+std::string_view first_line(std::string_view text) {
+    text.remove_prefix(std::min(text.find_first_not_of(blanks_and_ends), text.size()));
+    return text.substr(0, text.find_first_of("\r\n"));
+}
+
+std::vector<std::string_view> words_of(std::string_view line) {
+    std::vector<std::string_view> words;
+    for (std::size_t end = 0;;) {
+        const std::size_t begin = line.find_first_not_of(blanks, end);
+        if (begin == std::string_view::npos) return words;
+        end = std::min(line.find_first_of(blanks, begin), line.size());
+        words.push_back(line.substr(begin, end - begin));
+    }
+}
+
+bool is_number(std::string_view word) { return !word.empty() && std::all_of(word.begin(), word.end(), is_digit); }
+
+/// A line of a table: fields between tabulators, commas or semicolons.
+bool is_table(std::string_view line) {
+    return line.find('\t') != std::string_view::npos || std::count(line.begin(), line.end(), ',') >= 1 ||
+           std::count(line.begin(), line.end(), ';') >= 1;
+}
+
+constexpr std::string_view wanted =
+    "wanted is FASTA (a header '>ID' before the residues of each protein) or the text format (one protein a line, its "
+    "letters separated by single spaces)";
+
+/// What a text that begins with `line` is, where its format has a name, and how it becomes FASTA.
+std::optional<std::string> name_of_format(std::string_view line) {
+    struct Beginning {
+        std::string_view text, name;
+    };
+    static constexpr Beginning beginnings[] = {
+        {"# STOCKHOLM", "an alignment in Stockholm format"},
+        {"CLUSTAL", "an alignment in Clustal format"},
+        {"MUSCLE (", "an alignment in Clustal format"},
+        {"PROBCONS", "an alignment in Clustal format"},
+        {"#NEXUS", "an alignment in NEXUS format"},
+        {"!!AA_", "an alignment or sequence in GCG format"},
+        {"!!NA_", "an alignment or sequence in GCG format"},
+        {"PileUp", "an alignment in MSF format"},
+        {"HMMER", "a profile of HMMER"},
+        {"LOCUS ", "an entry in GenBank format"},
+        {"##gff", "a table of features in GFF"},
+        {"##fileformat", "a table of variants in VCF"},
+        {"@HD\t", "alignments in SAM format"},
+        {"@SQ\t", "alignments in SAM format"},
+        {"HEADER ", "a structure in PDB format"},
+        {"ATOM  ", "a structure in PDB format"},
+        {"data_", "a structure in mmCIF format"},
+        {"BLAST", "a report of BLAST"},
+    };
+    for (const Beginning& beginning : beginnings)
+        if (line.starts_with(beginning.text)) return std::string(beginning.name);
+    if (line.starts_with("ID   ")) return "an entry in the format of UniProt or EMBL";
+    if (line.starts_with('{') || line.starts_with('[')) return "JSON";
+    const std::vector<std::string_view> words = words_of(line);
+    if (words.size() >= 2 && words.size() <= 3 && is_number(words[0]) && is_number(words[1]))
+        return "an alignment in PHYLIP format";
+    if (line.find("MSF:") != std::string_view::npos) return "an alignment in MSF format";
+    if (line.starts_with('@') && line.size() > 1) return "reads in FASTQ format";
+    return std::nullopt;
+}
+
+/// The code of PIR's headers, ">P1;ID": protein or nucleic acid, complete or fragment, linear or circular.
+bool is_pir_header(std::string_view header) {
+    static constexpr std::array<std::string_view, 9> codes = {"P1;", "F1;", "DL;", "DC;", "RL;",
+                                                              "RC;", "N1;", "N3;", "XX;"};
+    return std::any_of(codes.begin(), codes.end(), [&](std::string_view code) { return header.starts_with(code); });
+}
+
+std::string latin1_to_utf8(std::string_view text) {
+    std::string utf8;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x80) {
+            utf8 += c;
+        } else {
+            utf8 += static_cast<char>(0xC0 | byte >> 6);
+            utf8 += static_cast<char>(0x80 | (byte & 0x3F));
+        }
+    }
+    return utf8;
+}
+
+}  // namespace
+
+InputFormat recognise_format(std::string_view start, const std::string& path) {
+    const std::string_view line = first_line(without_byte_order_mark(start));
+    const std::string name = input_name(path);
+    if (line.empty()) throw InputError(fmt::format("{} holds no sequences", name));
+    if (line.starts_with('>')) return InputFormat::fasta;
+    if (!printable(line))
+        throw InputError(
+            fmt::format("{} is neither FASTA nor the text format: it begins with bytes that are no text", name));
+    const std::string begins = fmt::format("it begins with '{}'", line.substr(0, 30));
+    if (const auto format = name_of_format(line))
+        throw InputError(fmt::format("{} is {}: {}; convert it to FASTA; {}", name, *format, begins, wanted));
+    if (is_comment(line))
+        throw InputError(
+            fmt::format("{} begins with a comment: '{}'; take the comments before the first protein out: sed "
+                        "'/^[;#]/d' FILE > NEW; {}",
+                        name, line.substr(0, 30), wanted));
+    const std::vector<std::string_view> words = words_of(line);
+    const bool single = words.front().size() == 1 && is_residue(words.front()[0]);
+    if (single && (words.size() == 1 || words[1].size() == 1)) return InputFormat::text;
+    if (is_table(line)) throw InputError(fmt::format("{} looks like a table: {}; {}", name, begins, wanted));
+    if (words.size() == 1 && std::all_of(line.begin(), line.end(), is_letter))
+        throw InputError(
+            fmt::format("{} is neither FASTA nor the text format: {}; if each line is a protein, sed 's/./& /g' FILE > "
+                        "NEW makes the "
+                        "text format of it; {}",
+                        name, begins, wanted));
+    throw InputError(fmt::format("{} is neither FASTA nor the text format: {}; {}", name, begins, wanted));
+}
+
+bool may_stand_for_residue(char letter) {
+    return is_letter(letter) || letter == '*' || letter == '-' || letter == '.' || letter == '?';
+}
+
+std::string advice_on(char letter) {
+    switch (letter) {
+        case '>':
+            return "where two files were joined and the first lacked the end of its last line, put that in: sed "
+                   "'/^>/!s/>/\\n>/g' FILE > NEW";
+        case '-':
+        case '.':
+            return "if this is an alignment, take its gaps out: sed '/^>/!s/[-.]//g' FILE > NEW; or choose what to do "
+                   "with --invalid (see --help)";
+        case '*':
+            return "a stop has its place at a sequence's end; correct it, or choose what to do with --invalid (see "
+                   "--help)";
+        default:
+            break;
+    }
+    if (is_digit(letter)) return "if these are numbers of residues, take them out: sed '/^>/!s/[0-9]//g' FILE > NEW";
+    if (may_stand_for_residue(letter)) return "correct it, or choose what to do with --invalid (see --help)";
+    return "correct it; begin each header with '>' and each comment with ';'";
+}
+
+bool has_regular_words(std::string_view line) {
+    const std::vector<std::string_view> words = words_of(line);
+    for (std::size_t i = 1; i < words.size(); ++i) {
+        const bool last = i + 1 == words.size();
+        if (last ? words[i].size() > words[0].size() : words[i].size() != words[0].size()) return false;
+    }
+    return true;
+}
+
+bool is_prose(std::string_view line) {
+    constexpr std::size_t shortest_word = 3;
+    if (has_regular_words(line)) return false;
+    const std::vector<std::string_view> words = words_of(line);
+    const auto small = std::count_if(words.begin(), words.end(), [](std::string_view word) {
+        return word.size() >= shortest_word &&
+               std::all_of(word.begin(), word.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+    });
+    return small >= 2;
+}
+
+std::string header_id(std::string_view header, const std::string& place, bool& was_latin1) {
+    header.remove_prefix(std::min(header.find_first_not_of(blanks), header.size()));
+    if (header.find('\0') != std::string_view::npos)
+        throw InputError(
+            fmt::format("{}: a header with a zero byte; the file is damaged or no text; fetch it again", place));
+    if (is_pir_header(header))
+        throw InputError(
+            fmt::format("{}: '>{}' is a header of PIR's format, whose second line is text; make FASTA of it: sed -e "
+                        "'s/^>..;/>/' -e '/^>/{{n;d}}' FILE > NEW",
+                        place, valid_utf8(header.substr(0, 30))));
+    std::string id(header.substr(0, header.find_first_of(" \t\x01")));
+    if (!is_utf8(id)) {
+        was_latin1 = true;
+        id = latin1_to_utf8(id);
+    }
+    if (id.size() > longest_id)
+        throw InputError(fmt::format("{}: the id that begins '{}...' has more than {} bytes; shorten it", place,
+                                     valid_utf8(id.substr(0, 40)), longest_id));
+    return id;
+}
+
+}  // namespace protalbert

@@ -1,0 +1,41 @@
+#pragma once
+// What is what in a text of sequences: formats, headers, comments, and letters that may stand for a residue. Readers of
+// proteins, of labels and of masks all ask here.
+
+#include <string>
+#include <string_view>
+
+namespace protalbert {
+
+enum class InputFormat { automatic, fasta, text };
+
+/// Longest id in bytes; they are stored as strings of fixed length.
+constexpr std::size_t longest_id = 1023;
+
+/// FASTA or the text format, by an input's first bytes. FASTA begins with '>', the text format with a residue's letter
+/// alone or before a blank and another such word. Throws InputError naming `path` for anything else, which it calls by
+/// its name where that can be told (Stockholm, Clustal, PHYLIP, PIR, a table, a comment, ...), and for nothing at all.
+InputFormat recognise_format(std::string_view start, const std::string& path);
+
+/// A line that is a comment and never holds residues: it begins with ';' or '#'.
+inline bool is_comment(std::string_view line) { return line.starts_with(';') || line.starts_with('#'); }
+
+/// Whether a letter that is no residue can stand for one, to be read as X where that is asked for: letters, a stop
+/// ('*'), gaps ('-', '.') and '?'. Everything else, '>', ';', '#' and digits among it, belongs to no sequence.
+bool may_stand_for_residue(char letter);
+
+/// What to do about a character in a sequence that belongs to none, or that is a gap: a clause for messages.
+std::string advice_on(char letter);
+
+/// Whether a line of several words is prose rather than residues in blocks: words of different lengths, two of them or
+/// more of at least three small letters.
+bool is_prose(std::string_view line);
+/// Whether all words of a line but the last have one length, as blocks of residues have.
+bool has_regular_words(std::string_view line);
+
+/// The id of a header, the line behind '>': its first word, which also ends at the byte 0x01 that joins headers in
+/// NCBI's nr. Bytes that are not UTF-8 are read as Latin-1, and `was_latin1` is set. Throws InputError, beginning with
+/// `place`, for ids that are too long, zero bytes, and headers of PIR (">P1;").
+std::string header_id(std::string_view header, const std::string& place, bool& was_latin1);
+
+}  // namespace protalbert
