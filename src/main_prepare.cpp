@@ -53,7 +53,8 @@ void add_options(CLI::App& app, Options& options) {
         {"error", InvalidLetters::error}, {"skip", InvalidLetters::skip}, {"unknown", InvalidLetters::unknown}};
     app.add_option("--invalid", settings.invalid,
                    "what happens to a letter that is no residue: error (the default), skip its record, or read it as X "
-                   "(unknown). U, Z, O and B always count as X")
+                   "(unknown; letters, '*', '-', '.' and '?' alone, for anything else belongs to no sequence). U, Z, O "
+                   "and B always count as X")
         ->transform(CLI::CheckedTransformer(treatments).description(""))
         ->type_name("NAME");
     app.add_flag("--keep-ids", settings.keep_ids, "store the first word of each header in the corpus");

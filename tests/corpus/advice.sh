@@ -20,7 +20,7 @@ follow() {
     message=$("$prepare" "$file" --output refused.h5 2>&1)
     code=$?
     [ $code -eq 2 ] && grep -qF -- "$pattern" <<< "$message" || fail "$file: exit code $code, wanted '$pattern': $message"
-    command=$(grep -oP '(sed|iconv|zcat) (?:(?! > NEW).)* > NEW' <<< "$message" | head -n 1)
+    command=$(grep -oP '\b(sed|iconv|zcat) (?:(?! > NEW).)* > NEW' <<< "$message" | head -n 1)
     [ -n "$command" ] || { fail "$file: no command in: $message"; return; }
     rm -f NEW corpus.h5
     eval "${command//FILE/$file}" || fail "$file: $command"
@@ -34,6 +34,7 @@ printf '>one\nMKVLA\n>two\nACDEF*>three some name\nGHIKL\n' > joined_stop.fasta
 printf '>P1;one\nONE NAME\n MKVLA*\n\n>P1;two\nNAME\nACDEF\n*\n>F1;three\nA NAME\nGHI\nKL*\n' > letters.pir
 printf '; by hand\n# twice\n>one\nMKVLA\n>two\nACDEF\n;three\n>three\nGHIKL\n' > comment.fasta
 printf 'MKVLA\nACDEF\nGHIKL\n' > lines.txt
+printf 'M K V L A\nA C D E F\nG H I K L\n' > expected.txt
 printf '>one\n-MKV.LA\n>two\nACD--EF\n>three\nGHIKL---\n' > aligned.fasta
 printf '>one\n1 MKV\n4 LA\n>two\n1 ACDEF\n>three\n1 GHIKL\n' > numbered.fasta
 iconv -f UTF-8 -t UTF-16 expected.fasta > marked.fasta
@@ -45,7 +46,7 @@ follow joined.fasta "joined.fasta:4: record 'two' has '>' in column 6" expected.
 follow joined_stop.fasta "joined_stop.fasta:4: record 'two' has '>' in column 7" expected.fasta
 follow letters.pir "letters.pir:1: '>P1;one' is a header of PIR" expected.fasta
 follow comment.fasta "comment.fasta begins with a comment" expected.fasta
-follow lines.txt "lines.txt is neither FASTA nor the text format" expected.fasta
+follow lines.txt "lines.txt is neither FASTA nor the text format" expected.txt
 follow aligned.fasta "aligned.fasta:2: record 'one' has '-'" expected.fasta
 follow numbered.fasta "numbered.fasta:2: record 'one' has '1'" expected.fasta
 follow marked.fasta "marked.fasta is text in UTF-16" expected.fasta
@@ -54,12 +55,12 @@ follow big.fasta "big.fasta is text in UTF-16BE" expected.fasta
 follow twice.fasta.gz "twice.fasta.gz is compressed twice" expected.fasta
 
 # --invalid, which messages about letters name.
-printf '>one\nMKVLA\n>two\nAC-EJ\n' > letters.fasta
+printf '>one\nMKVLA\n>two\nAC-EJ\n>three\nGHIKL\n' > letters.fasta
 "$prepare" letters.fasta --output corpus.h5 --invalid skip > log 2>&1 || fail "--invalid skip: $(cat log)"
-printf '>one\nMKVLA\n' > one.fasta
-"$check" holds corpus.h5 one.fasta || fail "--invalid skip keeps something else"
+printf '>one\nMKVLA\n>three\nGHIKL\n' > skipped.fasta
+"$check" holds corpus.h5 skipped.fasta || fail "--invalid skip keeps something else"
 "$prepare" letters.fasta --output corpus.h5 --invalid unknown > log 2>&1 || fail "--invalid unknown: $(cat log)"
-printf '>one\nMKVLA\n>two\nACXEX\n' > unknown.fasta
+printf '>one\nMKVLA\n>two\nACXEX\n>three\nGHIKL\n' > unknown.fasta
 "$check" holds corpus.h5 unknown.fasta || fail "--invalid unknown keeps something else"
 
 [ $failures -eq 0 ] && echo "all advice leads to the right proteins"
