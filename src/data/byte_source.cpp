@@ -11,8 +11,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/content.hpp"
 #include "base/error.hpp"
-#include "data/content.hpp"
 
 namespace protalbert {
 namespace {

@@ -15,7 +15,7 @@ namespace protalbert {
 class ByteSource {
   public:
     /// "-" is standard input. `begin` > 0 is for plain files alone. Throws InputError naming the file when it cannot be
-    /// opened or is foreign content (data/content.hpp), also within gzip; or BGZF without its closing block.
+    /// opened or is foreign content (base/content.hpp), also within gzip; or BGZF without its closing block.
     explicit ByteSource(const std::string& path, std::uint64_t begin = 0);
     ~ByteSource();
     ByteSource(const ByteSource&) = delete;

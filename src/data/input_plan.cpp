@@ -9,10 +9,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/content.hpp"
 #include "base/error.hpp"
 #include "comm/program.hpp"
 #include "data/byte_source.hpp"
-#include "data/content.hpp"
 #include "data/sequence_reader.hpp"
 
 namespace protalbert {

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/content.hpp"
 #include "data/byte_source.hpp"
-#include "data/content.hpp"
 
 namespace protalbert {
 

@@ -8,10 +8,10 @@
 #include <optional>
 #include <vector>
 
+#include "base/content.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "data/byte_source.hpp"
-#include "data/content.hpp"
 
 namespace protalbert {
 namespace {

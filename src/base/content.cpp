@@ -1,4 +1,4 @@
-#include "data/content.hpp"
+#include "base/content.hpp"
 
 #include <fmt/format.h>
 
