@@ -15,6 +15,7 @@
 #include "base/log.hpp"
 #include "base/progress.hpp"
 #include "base/random.hpp"
+#include "base/text.hpp"
 #include "comm/program.hpp"
 #include "data/byte_source.hpp"
 #include "data/corpus_file_writer.hpp"
@@ -179,7 +180,8 @@ class SharedProgress {
 std::string source_names(const std::vector<std::string>& inputs) {
     std::string names;
     for (const std::string& input : inputs)
-        names += fmt::format("{}{}", names.empty() ? "" : "\n", fs::path(input_name(input)).filename().string());
+        names +=
+            fmt::format("{}{}", names.empty() ? "" : "\n", valid_utf8(fs::path(input_name(input)).filename().string()));
     return names;
 }
 

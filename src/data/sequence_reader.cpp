@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <filesystem>
 #include <string_view>
 
@@ -16,8 +17,9 @@
 namespace protalbert {
 namespace {
 
-// What a byte is, beside its id in the low byte: a letter that needs nothing has none of `needs_care`.
-enum : std::uint16_t {
+// What a byte is, beside its id in the low byte, and in the high half which letter, one bit for each: a letter that
+// needs nothing has none of `needs_care`.
+enum : std::uint64_t {
     is_replaced = 0x0100,  // U Z O B
     is_blank = 0x0200,
     is_stop = 0x0400,        // '*'
@@ -36,13 +38,17 @@ constexpr double nucleotide_share = 0.95;
 constexpr double nucleotides_of_all = 0.9;
 constexpr double genes_of_all = 0.25;
 constexpr std::uint64_t fewest_letters = 50;
+// A set of proteins has all twenty letters; labels of structure have three or eight.
+constexpr int letters_of_labels = 9;
+constexpr std::uint64_t fewest_labels = 200;
+constexpr int letter_shift = 32;
 
-std::array<std::uint16_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
-    std::array<std::uint16_t, 256> classes{};
+std::array<std::uint64_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
+    std::array<std::uint64_t, 256> classes{};
     for (std::size_t byte = 0; byte < 256; ++byte) {
         if (vocabulary.residue_ids[byte] >= 0)
-            classes[byte] = static_cast<std::uint16_t>(vocabulary.residue_ids[byte] |
-                                                       (vocabulary.replaced[byte] ? is_replaced : 0));
+            classes[byte] = static_cast<std::uint64_t>(vocabulary.residue_ids[byte]) |
+                            (vocabulary.replaced[byte] ? std::uint64_t{is_replaced} : 0);
         else if (byte == ' ' || byte == '\t')
             classes[byte] = is_blank;
         else if (byte == '*')
@@ -52,6 +58,9 @@ std::array<std::uint16_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
     }
     for (const char letter : std::string_view("ACGTUNacgtun"))
         classes[static_cast<unsigned char>(letter)] |= is_nucleotide;
+    for (int i = 0; i < 26; ++i)
+        for (const char first : {'A', 'a'})
+            classes[static_cast<std::size_t>(first + i)] |= std::uint64_t{1} << (letter_shift + i);
     return classes;
 }
 
@@ -103,7 +112,7 @@ class Parser {
     bool skips() const { return invalid_ == InvalidLetters::skip || invalid_ == InvalidLetters::mark; }
 
     InputPart part_;
-    const std::array<std::uint16_t, 256> classes_;
+    const std::array<std::uint64_t, 256> classes_;
     const std::uint8_t x_;
     const InvalidLetters invalid_;
     InputCounts& counts_;
@@ -119,6 +128,7 @@ class Parser {
     std::uint64_t replaced_ = 0;  // of the current record
     std::uint64_t unknown_ = 0;
     std::uint64_t nucleotides_ = 0;
+    std::uint64_t letters_ = 0;
     bool told_words_ = false, told_latin1_ = false;
 };
 
@@ -138,7 +148,7 @@ void Parser::start_record(std::uint64_t position) {
     record_.position = position;
     record_.line = here_.line;
     bad_ = stop_pending_ = false;
-    replaced_ = unknown_ = nucleotides_ = 0;
+    replaced_ = unknown_ = nucleotides_ = letters_ = 0;
 }
 
 void Parser::remark_once(bool& made, const std::string& text) {
@@ -162,6 +172,7 @@ void Parser::finish_record() {
     counts_.stops += stop_pending_;
     counts_.empty_records += record_.tokens.empty();
     counts_.nucleotides += nucleotides_;
+    counts_.letters |= static_cast<std::uint32_t>(letters_ >> letter_shift);
     if (record_.tokens.size() >= shortest_gene &&
         static_cast<double>(nucleotides_) >= nucleotide_share * static_cast<double>(record_.tokens.size()))
         ++counts_.nucleotide_records;
@@ -193,7 +204,7 @@ void Parser::other_letter(char letter, const Spot& spot) {
 }
 
 void Parser::add_byte(unsigned char byte) {
-    const std::uint16_t what = classes_[byte];
+    const std::uint64_t what = classes_[byte];
     if (what & is_blank) return;
     if (stop_pending_ && !(what & is_alien) && byte != '>') {
         // The '*' before was not the last letter.
@@ -210,11 +221,17 @@ void Parser::add_byte(unsigned char byte) {
         record_.tokens.push_back(static_cast<std::uint8_t>(what));
         replaced_ += (what & is_replaced) != 0;
         nucleotides_ += (what & is_nucleotide) != 0;
+        letters_ |= what;
     }
 }
 
 /// Blanks among residues are blocks of them; words of other lengths may be a header's text on a line of its own.
 void Parser::check_words(std::string_view line) {
+    if (is_three_letter_code(line) && !skips())
+        throw InputError(
+            fmt::format("{}: {} has its residues in the code of three letters: '{}'; write one letter each", place(),
+                        record_name(), valid_utf8(line.substr(0, 40))));
+    bad_ = bad_ || is_three_letter_code(line);
     if (has_regular_words(line)) return;
     if (is_prose(line) && !skips())
         throw InputError(
@@ -229,20 +246,21 @@ void Parser::check_words(std::string_view line) {
 void Parser::add_fasta_residues(const LinePiece& piece) {
     auto& tokens = record_.tokens;
     const std::size_t before = tokens.size();
-    std::uint16_t met = needs_care;
+    std::uint64_t met = needs_care;
     if (!stop_pending_ && before + piece.size <= longest_sequence) {
         tokens.resize(before + piece.size);
         std::uint8_t* out = tokens.data() + before;
         std::uint32_t nucleotides = 0;
         met = 0;
         for (std::size_t i = 0; i < piece.size; ++i) {
-            const std::uint16_t what = classes_[static_cast<unsigned char>(piece.data[i])];
+            const std::uint64_t what = classes_[static_cast<unsigned char>(piece.data[i])];
             out[i] = static_cast<std::uint8_t>(what);
             met |= what;
             nucleotides += (what & is_nucleotide) != 0;
         }
         if (!(met & needs_care)) {
             nucleotides_ += nucleotides;
+            letters_ |= met;
             return;
         }
         tokens.resize(before);
@@ -306,11 +324,12 @@ void Parser::add_text_residues(const char* data, std::size_t size) {
         tokens.resize(before + size / 2);
         std::uint8_t* out = tokens.data() + before;
         for (; i + 1 < size; i += 2) {
-            const std::uint16_t what = classes_[static_cast<unsigned char>(data[i])];
+            const std::uint64_t what = classes_[static_cast<unsigned char>(data[i])];
             if ((what & needs_care & ~is_replaced) || data[i + 1] != ' ') break;
             *out++ = static_cast<std::uint8_t>(what);
             replaced_ += (what & is_replaced) != 0;
             nucleotides_ += (what & is_nucleotide) != 0;
+            letters_ |= what;
         }
         tokens.resize(static_cast<std::size_t>(out - tokens.data()));
         here_.position += i;
@@ -392,7 +411,7 @@ void Parser::read(const std::function<void(std::uint64_t)>& advance) {
     LineScanner scanner(source, start, hear);
     if (part_.format == InputFormat::automatic) part_.format = recognise_format(scanner.peek(), part_.path);
     if (part_.format == InputFormat::text) {
-        text_name_ = part_.path == "-" ? "stdin" : std::filesystem::path(part_.path).filename().string();
+        text_name_ = part_.path == "-" ? "stdin" : valid_utf8(std::filesystem::path(part_.path).filename().string());
         if (part_.text_ids && start > 0)
             here_.line =
                 part_.lines_before != lines_unknown ? part_.lines_before : count_line_ends(part_.path, 0, start);
@@ -406,11 +425,25 @@ void Parser::read(const std::function<void(std::uint64_t)>& advance) {
 
 }  // namespace
 
+namespace {
+
+std::string letters_of(std::uint32_t set) {
+    std::string text;
+    for (int i = 0; i < 26; ++i)
+        if (set >> i & 1) text += static_cast<char>('A' + i);
+    return text;
+}
+
+}  // namespace
+
 void combine(InputCounts& counts, const Communicator& communicator) {
     for (std::uint64_t* value : {&counts.records, &counts.residues, &counts.replaced_residues, &counts.unknown_letters,
                                  &counts.stops, &counts.skipped_records, &counts.empty_records, &counts.comments,
                                  &counts.nucleotides, &counts.nucleotide_records, &counts.latin1_ids})
         communicator.sum(value, 1);
+    std::uint64_t letters = 0;
+    for (const std::uint64_t of_rank : communicator.gather_all(counts.letters)) letters |= of_rank;
+    counts.letters = static_cast<std::uint32_t>(letters);
     std::vector<std::byte> text;
     for (const std::string& remark : counts.remarks) {
         const auto* const begin = reinterpret_cast<const std::byte*>(remark.c_str());
@@ -441,6 +474,10 @@ std::vector<std::string> warnings(const InputCounts& counts) {
             "this looks like genes and not like proteins: {:.1f} % of the letters are A, C, G, T, U or N, and {} of {} "
             "records hold hardly any other; translate them first",
             100 * letters, format_count(counts.nucleotide_records), format_count(counts.records)));
+    else if (counts.residues >= fewest_labels && std::popcount(counts.letters) <= letters_of_labels)
+        lines.push_back(
+            fmt::format("only the letters {} occur in {} residues; is this a file of proteins, or of labels?",
+                        letters_of(counts.letters), format_count(counts.residues)));
     return lines;
 }
 

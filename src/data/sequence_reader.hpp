@@ -43,6 +43,7 @@ struct InputCounts {
     std::uint64_t comments = 0;            ///< lines skipped
     std::uint64_t nucleotides = 0;         ///< of the residues delivered: letters A C G T U N
     std::uint64_t nucleotide_records = 0;  ///< long ones of nearly nothing else
+    std::uint32_t letters = 0;             ///< that occur, A in the lowest bit
     std::uint64_t latin1_ids = 0;          ///< that were not UTF-8
     /// A kind of remark and its first occurrence, at most one of a kind for each part.
     std::vector<std::string> remarks;
@@ -51,8 +52,8 @@ struct InputCounts {
 /// Sums the counts of all ranks on every rank, and joins their remarks. Collective.
 void combine(InputCounts& counts, const Communicator& communicator);
 
-/// What whoever gave the input should hear as a warning, a sentence each: the remarks, and that it looks like genes and
-/// not like proteins. For counts of all ranks.
+/// What whoever gave the input should hear as a warning, a sentence each: the remarks, and that it looks like genes or
+/// labels and not like proteins. For counts of all ranks.
 std::vector<std::string> warnings(const InputCounts& counts);
 
 constexpr std::uint64_t end_of_file = ~std::uint64_t{0};

@@ -184,6 +184,17 @@ bool has_regular_words(std::string_view line) {
     return true;
 }
 
+bool is_three_letter_code(std::string_view line) {
+    constexpr std::string_view names =
+        "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL SEC ";
+    const std::vector<std::string_view> words = words_of(line);
+    return words.size() >= 2 && std::all_of(words.begin(), words.end(), [&](std::string_view word) {
+               std::string upper(word);
+               for (char& letter : upper) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
+               return word.size() == 3 && names.find(upper + ' ') % 4 == 0;
+           });
+}
+
 bool is_prose(std::string_view line) {
     constexpr std::size_t shortest_word = 3;
     if (has_regular_words(line)) return false;

@@ -30,6 +30,9 @@ std::string advice_on(char letter);
 /// Whether a line of several words is prose rather than residues in blocks: words of different lengths, two of them or
 /// more of at least three small letters.
 bool is_prose(std::string_view line);
+/// Whether all words of a line are names of residues in the code of three letters ("ALA GLY"), as in SEQRES of PDB
+/// files.
+bool is_three_letter_code(std::string_view line);
 /// Whether all words of a line but the last have one length, as blocks of residues have.
 bool has_regular_words(std::string_view line);
 

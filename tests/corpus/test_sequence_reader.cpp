@@ -299,6 +299,9 @@ TEST(SequenceReader, RefusesProseAndRemarksOnIrregularWords) {
         EXPECT_MESSAGE(message_of([&] { read_file(prose, invalid); }),
                        "f.fa:2: record 'a' has words where its residues are expected");
     EXPECT_EQ(show(read_file(prose, InvalidLetters::skip)), "b:V");
+    EXPECT_MESSAGE(message_of([&] { read_file(folder.write("f.fa", ">a\nALA GLY Val\n"), InvalidLetters::unknown); }),
+                   "f.fa:2: record 'a' has its residues in the code of three letters");
+    EXPECT_EQ(show(read_file(folder.write("f.fa", ">a\nAGL AVA\n>b\nALA\n"))), "a:AGLAVA b:ALA");
     const ReadResult words = read_file(folder.write("f.fa", ">a\nLYSINE RICH PEPTIDE\nMK VL A\n"));
     ASSERT_EQ(words.counts.remarks.size(), 1U);
     EXPECT_MESSAGE(words.counts.remarks[0], "f.fa:2: 'LYSINE RICH PEPTIDE' was read as residues");
@@ -337,6 +340,19 @@ TEST(SequenceReader, WarnsOfGenes) {
     std::string many = ">peptide\n" + gene + "\n";
     for (int i = 0; i < 7; ++i) many += ">p" + std::to_string(i) + "\n" + protein + "\n";
     EXPECT_FALSE(warns(many));
+}
+
+TEST(SequenceReader, WarnsOfLabels) {
+    const Folder folder;
+    const auto told = [&](const std::string& content) {
+        return warnings(read_file(folder.write("f", content)).counts);
+    };
+    std::string labels = ">a\n", peptides = ">a\n";
+    for (int i = 0; i < 30; ++i) labels += "HHHEEcC\n", peptides += "MKVLAAGITR\n";
+    ASSERT_EQ(told(labels).size(), 1U);
+    EXPECT_MESSAGE(told(labels)[0], "only the letters CEH occur in 210 residues");
+    EXPECT_TRUE(told(peptides + "SW\n").empty());
+    EXPECT_TRUE(told(">a\nAGAGAGAGAGS\n").empty());
 }
 
 TEST(SequenceReader, ReportsProgress) {
