@@ -7,7 +7,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <new>
@@ -17,6 +16,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "comm/launcher_guard.hpp"
+#include "comm/lost_processes.hpp"
 
 namespace protalbert {
 
@@ -155,36 +155,18 @@ void wait_for_done_ranks() {
     for (int done = 0; MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done;) sleep_for(0.001);
 }
 
-int number_of_environment(const char* name) {
-    const char* text = std::getenv(name);
-    return text ? std::atoi(text) : 0;
-}
-
-/// The number of processes that srun has started, when MPI has not found them through it: each would compute everything
-/// alone, into the same files. Else 0. What a task of srun starts itself, as a shell or mpirun does, has the task's
-/// environment but not its process id: of how many it is one, srun does not know.
-int tasks_not_found(const Communicator& world) {
-    const int tasks = number_of_environment("SLURM_STEP_NUM_TASKS");
-    const bool task = number_of_environment("SLURM_TASK_PID") == getpid();
-    return task && tasks > 1 && world.ranks() == 1 ? tasks : 0;
-}
-
-int refuse_to_work_alone(int tasks) {
-    // The first task speaks for all, and the end of another one may end it.
-    if (number_of_environment("SLURM_PROCID") == 0)
-        log_error(fmt::format(
-            "srun has started {} processes, but the MPI library of each finds no other; choose how they find each "
-            "other, by MPI_TYPE in the machine's profile or srun --mpi=TYPE (srun --mpi=list; pmix for Open MPI, pmi2 "
-            "for MPICH and Intel MPI, cray_shasta for Cray's), or load the MPI library with which the program was "
-            "built; start processes that are to work alone by srun --ntasks=1",
-            tasks));
+int refuse_to_work_alone(const LostProcesses& lost) {
+    // One process speaks for all, and the end of another one may end it.
+    if (lost.speaks)
+        log_error(lost.message);
     else
         sleep_for(rendezvous_seconds);
     flush_output();
     return exit_bad_input;
 }
 
-int run_body(const std::function<int(const Communicator&)>& body, int thread_level) {
+int run_body(const std::function<int(const Communicator&)>& body, int thread_level,
+             const std::optional<LostProcesses>& launched) {
     const Communicator rendezvous = Communicator::world();
     set_log_rank(rendezvous.rank(), rendezvous.ranks());
     try {
@@ -193,7 +175,7 @@ int run_body(const std::function<int(const Communicator&)>& body, int thread_lev
                 "this MPI library does not allow calls from several threads (MPI_THREAD_MULTIPLE); use a build "
                 "of it that does");
         const Communicator world = Communicator::world();
-        if (const int tasks = tasks_not_found(world)) return refuse_to_work_alone(tasks);
+        if (launched && world.ranks() == 1) return refuse_to_work_alone(*launched);
         const int exit_code = body(world);
         flush_output();
         wait_for_done_ranks();
@@ -207,11 +189,12 @@ int run_body(const std::function<int(const Communicator&)>& body, int thread_lev
 
 int run_program(int argc, char** argv, const std::function<int(const Communicator&)>& body) {
     guard_launcher();
+    const std::optional<LostProcesses> launched = processes_of_launcher();
     int thread_level = MPI_THREAD_SINGLE;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &thread_level);
     int exit_code = exit_failure;
     try {
-        exit_code = run_body(body, thread_level);
+        exit_code = run_body(body, thread_level, launched);
     } catch (const std::exception& error) {  // the frame's own set-up
         log_error(error.what());
         MPI_Abort(MPI_COMM_WORLD, exit_failure);
