@@ -1,3 +1,5 @@
+# Needs no Slurm.
+protalbert_script_test(slurm sequence_files)
 # Skipped, saying why, where Slurm is missing or cannot be started. Three minutes of mostly waiting: Slurm looks at time
 # limits twice a minute. The sanitizers have nothing to find in scripts.
 if(NOT PROTALBERT_SANITIZE)
