@@ -94,6 +94,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
     Options options;
     if (const auto code = parse(options, argc, argv, communicator)) return *code;
     Deck deck = Deck::read(options.deck, options.overrides);
+    deck.use_variables(root_variables(communicator));
     const TrainSettings settings = read_train_settings(deck);
     ModelConfig config = read_model_config(deck, default_vocabulary().size());
     deck.refuse_unknown_keys();
@@ -101,7 +102,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
 
     // 2. The corpora, which bring the vocabulary.
     for (const char* key : {"data.corpus", "data.validation"})
-        if (deck.has(key)) require_readable_file(deck.text(key, ""), deck.place(key) + ": corpus");
+        if (deck.has(key)) require_readable_file(deck.path(key, ""), deck.place(key) + ": corpus");
     const Corpus corpus(settings.corpus, communicator);
     std::unique_ptr<const Corpus> validation;
     if (!settings.validation.empty()) {

@@ -13,7 +13,8 @@
 #include <sstream>
 
 #include "base/error.hpp"
-#include "base/file_system.hpp"
+#include "base/path_text.hpp"
+#include "base/text_file.hpp"
 
 namespace protalbert {
 
@@ -141,6 +142,7 @@ struct Deck::Table {
     toml::table root;
     std::set<std::string> known;
     std::set<std::string> overridden;
+    std::optional<std::map<std::string, std::string>> variables;  ///< none: the environment's
 
     const toml::node* find(const std::string& key) const {
         const toml::node* node = &root;
@@ -211,7 +213,7 @@ struct Deck::Table {
 };
 
 Deck Deck::read(const std::string& file, const std::vector<std::string>& overrides) {
-    return parse(read_text_file(file, "deck"), file, overrides);
+    return parse(read_plain_text(file, "deck"), file, overrides);
 }
 
 Deck Deck::parse(const std::string& text, const std::string& name, const std::vector<std::string>& overrides) {
@@ -242,6 +244,19 @@ std::string Deck::required_text(const std::string& key) {
     if (!table_->ask(key)) throw InputError(fmt::format("{} is missing; add it or give --set {}=...", place(key), key));
     return text(key, "");
 }
+
+std::string Deck::path(const std::string& key, const std::string& fallback) {
+    const std::string written = text(key, fallback);
+    if (!has(key)) return written;
+    return expand_path(written, table_->variables ? *table_->variables : environment_variables(), place(key));
+}
+
+std::string Deck::required_path(const std::string& key) {
+    required_text(key);
+    return path(key, "");
+}
+
+void Deck::use_variables(std::map<std::string, std::string> variables) { table_->variables = std::move(variables); }
 
 std::string Deck::choice(const std::string& key, const std::string& fallback, const std::vector<std::string>& choices) {
     const std::string chosen = text(key, fallback);

@@ -23,6 +23,11 @@ class Deck {
     bool has(const std::string& key) const;
     std::string text(const std::string& key, const std::string& fallback);
     std::string required_text(const std::string& key);
+    /// A path, in which ~ and $NAME are replaced (see path_text.hpp); the fallback is taken as it is.
+    std::string path(const std::string& key, const std::string& fallback);
+    std::string required_path(const std::string& key);
+    /// The variables in paths, in place of this process's environment.
+    void use_variables(std::map<std::string, std::string> variables);
     /// One of `choices`.
     std::string choice(const std::string& key, const std::string& fallback, const std::vector<std::string>& choices);
     std::int64_t integer(const std::string& key, std::int64_t fallback, std::int64_t smallest, std::int64_t largest);

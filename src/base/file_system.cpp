@@ -23,12 +23,25 @@ fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.
 
 }  // namespace
 
+std::string path_advice(const fs::path& path) {
+    const std::string& name = path.native();
+    if (name.starts_with("/dev/fd/") || name.starts_with("/proc/self/fd/"))
+        return "a shell's <(...) does not reach the processes of mpirun and srun; write a file first (sequences can "
+               "also "
+               "come from standard input, by the name -)";
+    if (name.starts_with('~'))
+        return "the shell replaces ~ at the beginning of a word alone; write $HOME or the whole path";
+    if (name.find('$') != std::string::npos)
+        return "the shell replaces no variables between single quotes; check the path";
+    return "check the path";
+}
+
 void require_readable_file(const fs::path& file, const std::string& what) {
     std::error_code error;
     const fs::file_status status = fs::status(file, error);
     if (!fs::exists(status))
-        throw InputError(
-            fmt::format("{} {}: {}; check the path", what, file.string(), error ? error.message() : "no such file"));
+        throw InputError(fmt::format("{} {}: {}; {}", what, file.string(), error ? error.message() : "no such file",
+                                     path_advice(file)));
     if (fs::is_directory(status)) throw InputError(fmt::format("{} {} is a folder; name a file", what, file.string()));
     if (access(file.c_str(), R_OK) != 0)
         throw InputError(fmt::format("{} {}: {}; check its permissions", what, file.string(), std::strerror(errno)));

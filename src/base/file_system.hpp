@@ -7,6 +7,8 @@
 
 namespace protalbert {
 
+/// What to do about a path that cannot be opened: "check the path", or what is special about it.
+std::string path_advice(const std::filesystem::path& path);
 /// Throws InputError naming the file unless it exists, is no folder, and may be read.
 void require_readable_file(const std::filesystem::path& file, const std::string& what);
 /// Throws InputError unless the folder that will hold `file` exists, and Error unless it may be written.

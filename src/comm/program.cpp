@@ -15,6 +15,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/path_text.hpp"
 #include "comm/launcher_guard.hpp"
 #include "comm/lost_processes.hpp"
 
@@ -236,6 +237,22 @@ void all_or_none(const Communicator& communicator, const std::function<void()>& 
     failure.exit_code = static_cast<int>(*first);
     failure.message = communicator.broadcast(failure.message, static_cast<int>(first - codes.begin()));
     rethrow(failure);
+}
+
+std::map<std::string, std::string> root_variables(const Communicator& communicator) {
+    std::string sent;  // name, zero, value, zero
+    if (communicator.root())
+        for (const auto& [name, value] : environment_variables()) sent += name + '\0' + value + '\0';
+    sent = communicator.broadcast(sent, 0);
+    std::map<std::string, std::string> variables;
+    for (std::size_t begin = 0; begin < sent.size();) {
+        const std::string name = sent.c_str() + begin;
+        begin += name.size() + 1;
+        const std::string value = sent.c_str() + begin;
+        begin += value.size() + 1;
+        variables.emplace(name, value);
+    }
+    return variables;
 }
 
 #ifndef PROTALBERT_VERSION

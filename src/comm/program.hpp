@@ -2,6 +2,7 @@
 // The frame of every program: MPI start-up, errors to messages and exit codes, the end of all ranks when one fails.
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -32,6 +33,9 @@ void on_root(const Communicator& communicator, const std::function<void()>& work
 /// Runs `work`, which must not communicate, on every rank; when any throws, every rank throws what the lowest of them
 /// threw. Collective: afterwards all ranks know that all succeeded.
 void all_or_none(const Communicator& communicator, const std::function<void()>& work);
+
+/// Rank 0's environment variables (see path_text.hpp): launchers hand on some of them or none. Collective.
+std::map<std::string, std::string> root_variables(const Communicator& communicator);
 
 /// Ends the job on all ranks with an error message of rank `rank`: for threads, which cannot throw to run_program.
 [[noreturn]] void abort_job(int rank, const std::string& message);

@@ -13,6 +13,7 @@
 
 #include "base/content.hpp"
 #include "base/error.hpp"
+#include "base/file_system.hpp"
 
 namespace protalbert {
 namespace {
@@ -44,7 +45,8 @@ ByteSource::ByteSource(const std::string& path, std::uint64_t begin) : name_(inp
         owned_ = false;
     } else {
         descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        if (descriptor_ < 0) throw InputError(fmt::format("cannot open {}: {}", name_, std::strerror(errno)));
+        if (descriptor_ < 0)
+            throw InputError(fmt::format("cannot open {}: {}; {}", name_, std::strerror(errno), path_advice(path)));
     }
     try {
         struct stat status {};

@@ -11,6 +11,7 @@
 
 #include "base/content.hpp"
 #include "base/error.hpp"
+#include "base/file_system.hpp"
 #include "comm/program.hpp"
 #include "data/byte_source.hpp"
 #include "data/sequence_reader.hpp"
@@ -32,7 +33,7 @@ bool is_pipe(const std::string& path) {
     if (path == "-") return true;
     struct stat status {};
     if (stat(path.c_str(), &status) != 0)
-        throw InputError(fmt::format("cannot open {}: {}", path, std::strerror(errno)));
+        throw InputError(fmt::format("cannot open {}: {}; {}", path, std::strerror(errno), path_advice(path)));
     return !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
 }
 
@@ -176,7 +177,8 @@ void number_lines(std::vector<InputPart>& parts, std::size_t inputs, const Commu
 
 std::uint64_t count_line_ends(const std::string& path, std::uint64_t begin, std::uint64_t end) {
     const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) throw InputError(fmt::format("cannot open {}: {}", path, std::strerror(errno)));
+    if (descriptor < 0)
+        throw InputError(fmt::format("cannot open {}: {}; {}", path, std::strerror(errno), path_advice(path)));
     // CR LF is one end, also where the range ends between the two: the byte behind it tells.
     std::vector<char> buffer(sample_size);
     std::uint64_t lines = 0;

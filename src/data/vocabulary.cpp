@@ -13,6 +13,7 @@
 #include <unordered_map>
 
 #include "base/error.hpp"
+#include "base/file_system.hpp"
 
 namespace protalbert {
 namespace {
@@ -29,7 +30,9 @@ constexpr std::size_t largest_file = std::size_t{64} << 20;
 
 std::string read_whole_file(const std::string& file) {
     std::ifstream stream(file, std::ios::binary);
-    if (!stream) throw InputError(fmt::format("cannot open the vocabulary {}: {}", file, std::strerror(errno)));
+    if (!stream)
+        throw InputError(
+            fmt::format("cannot open the vocabulary {}: {}; {}", file, std::strerror(errno), path_advice(file)));
     std::string content(largest_file + 1, '\0');
     stream.read(content.data(), static_cast<std::streamsize>(content.size()));
     if (stream.bad() || (stream.fail() && !stream.eof()))

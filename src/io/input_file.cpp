@@ -29,7 +29,7 @@ InputFile::InputFile(const std::filesystem::path& path, const std::string& what)
     if (descriptor_ < 0 || fstat(descriptor_, &status) != 0) {
         const int code = errno;
         if (descriptor_ >= 0) close(descriptor_);
-        throw InputError(fmt::format("{} {}: {}; check the path", what, path.string(), std::strerror(code)));
+        throw InputError(fmt::format("{} {}: {}; {}", what, path.string(), std::strerror(code), path_advice(path)));
     }
     if (!S_ISREG(status.st_mode)) {
         close(descriptor_);

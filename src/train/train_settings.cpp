@@ -51,12 +51,12 @@ void read_training(Deck& deck, TrainSettings& settings) {
 
 TrainSettings read_train_settings(Deck& deck) {
     TrainSettings settings;
-    settings.corpus = deck.required_text("data.corpus");
-    settings.validation = deck.text("data.validation", "");
+    settings.corpus = deck.required_path("data.corpus");
+    settings.validation = deck.path("data.validation", "");
     settings.sample = read_sample_settings(deck);
     read_training(deck, settings);
 
-    settings.directory = deck.text("checkpoint.directory", "checkpoints");
+    settings.directory = deck.path("checkpoint.directory", "checkpoints");
     if (settings.directory.empty())
         throw InputError(fmt::format("{} is empty; name a folder", deck.place("checkpoint.directory")));
     settings.checkpoint_every = deck.integer("checkpoint.every", settings.checkpoint_every, 0, largest_count);
@@ -73,7 +73,7 @@ TrainSettings read_train_settings(Deck& deck) {
     settings.validate_every = deck.integer("run.validate_every", settings.validate_every, 0, largest_count);
     settings.validation_sequences =
         deck.integer("run.validation_sequences", settings.validation_sequences, 1, largest_count);
-    settings.metrics = deck.text("run.metrics", (settings.directory / "metrics.jsonl").string());
+    settings.metrics = deck.path("run.metrics", (settings.directory / "metrics.jsonl").string());
     if (settings.metrics.empty()) throw InputError(fmt::format("{} is empty; name a file", deck.place("run.metrics")));
     return settings;
 }

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <fstream>
 #include <functional>
 #include <limits>
 #include <string>
@@ -174,6 +175,96 @@ TEST(Deck, CanonicalTextReadsBack) {
     EXPECT_EQ(again.number("train.whole", 0, 0, 9), 3.0);
     EXPECT_EQ(again.text("data.corpus", ""), deck.text("data.corpus", ""));
     EXPECT_EQ(again.integer("train.steps", 0, 0, 10000), 1000);
+}
+
+TEST(Deck, ReplacesHomeAndVariablesInPaths) {
+    constexpr const char* paths = R"([data]
+corpus = "~/c.h5"
+validation = "$SCRATCH/${USER}_v.h5"
+home = "~"
+twice = "${A}${A}/$A.b"
+relative = "$HIDDEN/x"
+plain = "a ~/b~"
+[name]
+dollar = "$DOLLAR"
+)";
+    Deck deck = Deck::parse(paths, "demo.toml", {"run.metrics=~/m.jsonl", "checkpoint.directory=$SCRATCH"});
+    deck.use_variables({{"HOME", "/home/me"},
+                        {"SCRATCH", "/scratch/me"},
+                        {"USER", "me"},
+                        {"A", "a"},
+                        {"HIDDEN", "~/.hidden"},
+                        {"DOLLAR", "cost $A"}});
+    EXPECT_EQ(deck.path("data.corpus", ""), "/home/me/c.h5");
+    EXPECT_EQ(deck.required_path("data.validation"), "/scratch/me/me_v.h5");
+    EXPECT_EQ(deck.path("data.home", ""), "/home/me");
+    EXPECT_EQ(deck.path("data.twice", ""), "aa/a.b");
+    EXPECT_EQ(deck.path("data.relative", ""), "/home/me/.hidden/x");
+    EXPECT_EQ(deck.path("data.plain", ""), "a ~/b~");
+    EXPECT_EQ(deck.path("name.dollar", ""), "cost $A");
+    EXPECT_EQ(deck.path("run.metrics", ""), "/home/me/m.jsonl");
+    EXPECT_EQ(deck.path("checkpoint.directory", ""), "/scratch/me");
+    EXPECT_EQ(deck.path("checkpoint.absent", "~/fallback"), "~/fallback");
+    // What is stored is what was written.
+    EXPECT_EQ(deck.text("data.corpus", ""), "~/c.h5");
+    EXPECT_NE(deck.canonical().find("$SCRATCH/${USER}_v.h5"), std::string::npos);
+
+    expect_parts(message_of([&] { deck.required_path("data.absent"); }), {"data.absent is missing"});
+    deck.use_variables({{"USER", "me"}, {"SCRATCH", ""}});
+    expect_parts(message_of([&] { deck.path("data.corpus", ""); }),
+                 {"demo.toml:2: data.corpus", "~/c.h5", "HOME is not"});
+    expect_parts(message_of([&] { deck.path("data.validation", ""); }),
+                 {"demo.toml:3: data.validation", "SCRATCH is empty"});
+    expect_parts(message_of([&] { deck.path("run.metrics", ""); }), {"--set run.metrics", "HOME is not set"});
+    for (const char* wrong :
+         {"$", "a$", "$$/x", "$(pwd)/x", "${", "${A", "${A:-b}", "${}", "$1", "$-", "~you/x", "~+", "~x"})
+        expect_parts(message_of([&] {
+                         Deck one = Deck::parse("[data]\ncorpus = '" + std::string(wrong) + "'", "demo.toml");
+                         one.use_variables({{"A", "a"}, {"HOME", "/home/me"}});
+                         one.path("data.corpus", "");
+                     }),
+                     {"demo.toml:2: data.corpus", std::string("\"") + wrong + "\"", "write "});
+}
+
+/// Reads a deck from a file with these bytes.
+Deck deck_of_file(const std::string& bytes) {
+    std::ofstream("of_file.toml", std::ios::binary) << bytes;
+    return Deck::read("of_file.toml");
+}
+
+TEST(Deck, ReadsFilesOfAllEditors) {
+    const std::string lines = "[train]\nsteps = 7\n\nname = \"caf\xc3\xa9\"\n";
+    const auto with_ends = [&](const std::string& end) {
+        std::string text;
+        for (const char c : lines) text += c == '\n' ? end : std::string(1, c);
+        return text;
+    };
+    for (const std::string mark : {"", "\xef\xbb\xbf"})
+        for (const std::string end : {"\n", "\r\n", "\r"}) {
+            Deck deck = deck_of_file(mark + with_ends(end));
+            EXPECT_EQ(deck.integer("train.steps", 1, 1, 10), 7);
+            EXPECT_EQ(deck.text("train.name", ""), "caf\xc3\xa9");
+            EXPECT_EQ(deck.place("train.name"), "of_file.toml:4: train.name");
+            const std::string broken = mark + with_ends(end) + "oops" + end;
+            expect_parts(message_of([&] { deck_of_file(broken); }), {"of_file.toml:5: not valid TOML"});
+        }
+}
+
+TEST(Deck, NamesFilesThatAreNoText) {
+    std::string wide;
+    for (const char c : std::string("[train]\nsteps = 7\n")) wide += std::string(1, c) + '\0';
+    expect_parts(message_of([&] { deck_of_file("\xff\xfe" + wide); }), {"of_file.toml", "UTF-16", "iconv -f UTF-16"});
+    expect_parts(message_of([&] { deck_of_file(wide); }), {"UTF-16"});
+    expect_parts(message_of([&] { deck_of_file('\0' + wide); }), {"UTF-16"});
+    expect_parts(message_of([&] { deck_of_file("a = 1\nb = \"caf\xe9\"\n"); }),
+                 {"of_file.toml:2: b = \"caf\\xe9\"", "not UTF-8", "iconv -f LATIN1"});
+    expect_parts(
+        message_of([&] { deck_of_file("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"); }),
+        {"of_file.toml", "Git LFS", "git lfs pull"});
+    expect_parts(message_of([&] { deck_of_file("\x1f\x8b\x08 and so on"); }), {"gzip"});
+    expect_parts(message_of([&] { deck_of_file("\x89HDF\r\n and so on"); }), {"HDF5"});
+    expect_parts(message_of([&] { deck_of_file(std::string("a = 1\n\0", 7)); }), {"no text"});
+    expect_parts(message_of([&] { deck_of_file(std::string(17 << 20, '#')); }), {"of_file.toml", "right file"});
 }
 
 }  // namespace

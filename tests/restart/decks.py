@@ -4,9 +4,10 @@ stay; and a checkpoint on demand."""
 import pathlib
 import shutil
 import signal
+import subprocess
 
 from runs import Job, wait_until
-from pretrain import check, clean, command, finish, prepare, run, write_deck, write_proteins
+from pretrain import check, clean, command, finish, mpirun, prepare, pretrain, run, write_deck, write_proteins
 
 RUN = pathlib.Path("run")
 
@@ -56,6 +57,32 @@ refused("another corpus", "corpus others.h5 has hash", train_steps=20, data_corp
 refused("another model", "hidden", train_steps=20, model_hidden=32)
 refused("another model and corpus", "hidden", "layers", "others.h5 has hash", train_steps=20, model_hidden=32,
         model_layers=3, data_corpus="others.h5")
+
+# Paths with ~ and variables: whoever goes on with the run has others. In checkpoints they stay as they were written.
+home, scratch = pathlib.Path("home"), pathlib.Path("scratch place")
+home.mkdir()
+scratch.mkdir()
+shutil.copy("corpus.h5", home / "c.h5")
+shutil.copy("corpus.h5", scratch / "v.h5")
+places = dict(data_corpus="~/c.h5", data_validation="${SCRATCH}/v.h5", checkpoint_directory="$SCRATCH/run", train_steps=4,
+              run_metrics="$SCRATCH/m.jsonl")
+write_deck("places.toml", **places)
+code, output = run(2, "places.toml", HOME=str(home), SCRATCH=str(scratch))
+check(code == 0 and (scratch / "run/step_00000004.h5").exists() and (scratch / "m.jsonl").exists(),
+      f"~ and $SCRATCH in a deck are folders of the one who runs it (exit code {code})")
+check(b"$SCRATCH/run" in (scratch / "run/step_00000004.h5").read_bytes(), "a checkpoint has them as they were written")
+moved = scratch.rename("elsewhere")
+code, output = run(1, "places.toml", "--set", "data.corpus=~/c.h5", "--set", "train.steps=6", HOME=str(home.resolve()),
+                   SCRATCH=str(moved.resolve()))
+check(code == 0 and "step_00000004.h5 was written" in output and (moved / "run/step_00000006.h5").exists()
+      and "checkpoint.directory" not in output, f"the run goes on elsewhere (exit code {code})")
+# Launchers hand on the environment to some machines and not to others: rank 0's counts.
+parts = [["-n", "1", "env", f"SCRATCH={place}", f"HOME={home.resolve()}", pretrain, "places.toml", "--set", "train.steps=8"]
+         for place in (moved, "nowhere")]
+done = subprocess.run([mpirun[0], *parts[0], ":", *parts[1]], capture_output=True, text=True)
+check(done.returncode == 0 and (moved / "run/step_00000008.h5").exists() and not pathlib.Path("nowhere").exists(),
+      f"all ranks write where rank 0 does (exit code {done.returncode})")
+check(not pathlib.Path("~").exists() and not pathlib.Path("$SCRATCH").exists(), "no folder is named ~ or $SCRATCH")
 
 # A checkpoint on demand, after which the run goes on; the request is used up.
 shutil.rmtree(RUN)

@@ -72,6 +72,20 @@ refused_deck("a corpus that is none", "proteins.fasta", data_corpus="proteins.fa
 refused_deck("a checkpoint in place of a corpus", "step_00000002.h5", data_corpus=str(checkpoint))
 refused_deck("a file in place of the folder", "proteins.fasta", checkpoint_directory="proteins.fasta")
 
+refused_deck("a variable that is not set", "corpus is \"$NOT_SET_HERE/c.h5\": the environment variable NOT_SET_HERE is not set",
+             data_corpus="$NOT_SET_HERE/c.h5")
+refused_deck("another user's home", "directory is \"~somebody/run\"", checkpoint_directory="~somebody/run")
+refused_deck("a command in a path", "run.metrics is \"$(pwd)/m\"", run_metrics="$(pwd)/m")
+refused("the same of --set", "--set data.corpus is \"$$/c.h5\"", "deck.toml", "--set", "data.corpus=$$/c.h5")
+pathlib.Path("wide_letters.toml").write_bytes(pathlib.Path("deck.toml").read_text().encode("utf-16"))
+refused("a deck in UTF-16", "iconv -f UTF-16", "wide_letters.toml")
+pathlib.Path("latin1.toml").write_bytes(b"# d\xe9j\xe0 vu\n" + pathlib.Path("deck.toml").read_bytes())
+refused("a deck in Latin-1", "latin1.toml:1: # d\\xe9j\\xe0 vu is not UTF-8", "latin1.toml")
+pathlib.Path("pointer.toml").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n")
+refused("a pointer of Git LFS", "git lfs pull", "pointer.toml")
+refused("a corpus in place of the deck", "is an HDF5 file", "corpus.h5")
+refused("a deck through <(...)", "a shell's <(...) does not reach", "/dev/fd/63")
+
 # Checkpoints
 refused_deck("another model", "hidden", model_hidden=32)
 refused("a checkpoint that is missing", "nowhere", "deck.toml", "--resume", "nowhere")
