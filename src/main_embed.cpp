@@ -101,9 +101,11 @@ int run(int argc, char** argv, const Communicator& communicator) {
             {"error", InvalidLetters::error}, {"skip", InvalidLetters::skip}, {"unknown", InvalidLetters::unknown}}))
         ->default_str("error")
         ->take_last();
-    app.add_option("--too-long", options.too_long, "a protein beyond the model's position table: error or skip")
-        ->transform(
-            CLI::CheckedTransformer(std::map<std::string, TooLong>{{"error", TooLong::error}, {"skip", TooLong::skip}}))
+    app.add_option("--too-long", options.too_long,
+                   "a protein beyond the model's position table: error, skip it, or window: windows that overlap by "
+                   "half, their vectors blended; at most twice the residues are computed")
+        ->transform(CLI::CheckedTransformer(std::map<std::string, TooLong>{
+            {"error", TooLong::error}, {"skip", TooLong::skip}, {"window", TooLong::window}}))
         ->default_str("error")
         ->take_last();
     app.add_flag("--overwrite", options.overwrite, "replace an output of another job");

@@ -18,6 +18,7 @@
 #include "embed/plan.hpp"
 #include "embed/rank_news.hpp"
 #include "embed/share.hpp"
+#include "embed/window_vectors.hpp"
 #include "embed/writer.hpp"
 #include "model/cost.hpp"
 
@@ -63,12 +64,16 @@ void report_input(const ProteinInput& input, double seconds) {
 }
 
 /// What was done to whom: every protein of the input is accounted for.
-void report_treatments(const ProteinInput& input) {
+void report_treatments(const ProteinInput& input, const EmbedPlan& plan) {
     const auto line = [](std::uint64_t count, const std::string& text) {
         if (count > 0) log_information(fmt::format("  {} {}", format_count(count), text));
     };
     const auto treated = [&](Treatment treatment) { return input.treated[static_cast<int>(treatment)]; };
     line(treated(Treatment::embedded), "proteins embedded");
+    line(treated(Treatment::windowed),
+         fmt::format(
+             "longer proteins embedded by windows of {} residues that overlap: no residue attends beyond its own",
+             format_count(plan.longest)));
     line(treated(Treatment::empty), "proteins without residues: rows kept, length 0, vectors NaN");
     line(treated(Treatment::too_long), "proteins too long for the model: rows kept, length 0, vectors NaN");
     line(treated(Treatment::skipped), "proteins skipped for letters that are no residues: rows kept, length 0, NaN");
@@ -76,6 +81,30 @@ void report_treatments(const ProteinInput& input) {
     line(input.replaced_residues, "residues U, Z, O or B read as X");
     line(input.unknown_letters, "letters that are no residues read as X");
     line(input.stops, "trailing '*' dropped");
+}
+
+/// What may help against vectors that are not finite.
+std::string not_finite_remedy(const EmbedOptions& options, bool float16_alone) {
+    if (!options.remedy.empty()) return options.remedy;
+    if (float16_alone)
+        return "values beyond 65504 are infinite in float16; --residues float32 --overwrite embeds anew, and holds "
+               "them";
+    return fmt::format(
+        "the model's values leave the range of float32 or are no numbers, most likely because of huge "
+        "weights; look at {}{}",
+        options.checkpoint, options.precision == Precision::bfloat16 ? ", or try --precision float32 --overwrite" : "");
+}
+
+/// Throws an Error where a finished file has vectors that are not finite.
+void require_finite(const EmbedOptions& options, const Communicator& communicator) {
+    const NotFiniteReport report = read_not_finite(options.output, communicator);
+    if (report.proteins > 0)
+        throw Error(
+            fmt::format("{} is complete, but {} of its proteins have vectors that are not finite ({}): {} 5 "
+                        "tells which; {}",
+                        options.output, format_count(report.proteins), report.first_ids,
+                        options.vectors.layout == Layout::flat ? "/status" : "the attribute status",
+                        not_finite_remedy(options, report.float16_alone)));
 }
 
 /// Batches not done yet, ascending.
@@ -92,18 +121,20 @@ std::size_t compute(const Work& work, const EmbedPlan& plan, const Model& model,
                     const Communicator& communicator) {
     Embedder embedder;
     if (!work.batches.empty()) {
-        embedder = make_embedder(model, vectors, plan.most_tokens, plan.most_sequences, most_batches_under_way(model));
+        embedder = make_embedder(model, embedder_choice(plan, vectors), plan.most_tokens, plan.most_sequences,
+                                 most_batches_under_way(model));
     }
     VectorWriter writer(output, vectors, static_cast<std::uint64_t>(model.config.hidden));
     RankNews news(communicator);
     Progress progress("embedding", total_residues, "residues", communicator.root());
     PackedBatch batch;
     std::size_t started = 0, done = 0;
-    const auto finish_one = [&] {
+    // Fills a buffer with the vectors of the batch that is next, and passes it on.
+    const auto finish_one = [&](const auto& fill) {
         BatchVectors& buffer = writer.buffer();
         buffer.number = work.batches[done].number;
         buffer.items = work.batch(done);
-        finish_batch(embedder, buffer);
+        fill(buffer);
         writer.submit();
         std::uint64_t residues = 0;
         for (const WorkItem& item : buffer.items) residues += item.length;
@@ -111,15 +142,22 @@ std::size_t compute(const Work& work, const EmbedPlan& plan, const Model& model,
         news.tell(residues, caught_signal() != 0);
         progress.update(news.residues());
     };
+    const auto finish_started = [&] { finish_one([&](BatchVectors& buffer) { finish_batch(embedder, buffer); }); };
     while (started < work.batches.size() && !news.stopping()) {
+        // These come first, so that no other batch is under way.
+        if (work.batches[started].number < plan.windowed_batches) {
+            ++started;
+            finish_one([&](BatchVectors& buffer) { embed_windows(embedder, plan, work, vectors, vocabulary, buffer); });
+            continue;
+        }
         batch.clear();
         for (const WorkItem& item : work.batch(started))
             append_protein(batch, work.residues(item), item.protein, vocabulary);
-        start_batch(embedder, batch);
+        start_batch(embedder, batch, vectors);
         ++started;
-        if (started - done == embedder.outputs.size()) finish_one();
+        if (started - done == embedder.outputs.size()) finish_started();
     }
-    while (done < started) finish_one();
+    while (done < started) finish_started();
     writer.finish();
     news.finish([&] { progress.update(news.residues()); });
     progress.finish();
@@ -164,7 +202,7 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
     const std::int64_t batch_tokens =
         options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, *backend);
     const std::vector<std::uint32_t> lengths = gather_lengths(input, communicator);
-    const EmbedPlan plan = plan_batches(lengths, batch_tokens);
+    const EmbedPlan plan = plan_batches(lengths, batch_tokens, longest);
     const std::vector<double> costs = batch_costs(plan, lengths, config);
     const OutputSizes sizes{input.proteins, input.residues, static_cast<std::uint64_t>(config.hidden),
                             plan.batch_count(), input.longest_id};
@@ -174,7 +212,8 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
                                 options.output, format_bytes(static_cast<double>(bytes))));
 
     // 4. The weights, and the memory for them and the largest batch.
-    reserve_embed_memory(config, options.vectors, plan.most_tokens, plan.most_sequences, *backend, communicator);
+    reserve_embed_memory(config, embedder_choice(plan, options.vectors), plan.most_tokens, plan.most_sequences,
+                         *backend, communicator);
     Model model = make_model(config, *backend, ModelPart::encoder);
     std::uint64_t checkpoint_hash = load_parameters(model, source, communicator);
     checkpoint_hash = hash_text(header.config, checkpoint_hash);
@@ -196,6 +235,7 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
     }
     if (state == OutputState::finished) {
         log_information(fmt::format("{} holds these embeddings already: nothing to do", options.output));
+        require_finite(options, communicator);
         return exit_done;
     }
     const OutputDescription description{checkpoint, header.step, header.config,
@@ -234,20 +274,17 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
     const double seconds = seconds_since(compute_start);
 
     // 8. The end: a name of its own and an account of every protein.
-    const std::uint64_t overflows = finish_output(options.output, output, sizes, communicator);
+    const NotFinite not_finite = find_not_finite(output, options.vectors, sizes, plan, lengths, communicator);
+    finish_output(options.output, output, options.vectors, sizes, lengths, not_finite, communicator);
     log_information(fmt::format("{} holds {} proteins in {}", options.output, format_count(input.proteins),
                                 format_bytes(static_cast<double>(std::filesystem::file_size(options.output)))));
-    report_treatments(input);
-    if (overflows > 0)
-        log_warning(
-            fmt::format("{} values are beyond float16 (65504) and became infinite; --residues float32 holds "
-                        "them",
-                        format_count(overflows)));
+    report_treatments(input, plan);
     if (residues > 0)
         log_information(fmt::format("{} residues in {}: {} residues/s, {:.1f} model GFLOP/s; {} in all",
                                     format_count(residues), format_duration(seconds),
                                     format_count(static_cast<std::uint64_t>(static_cast<double>(residues) / seconds)),
                                     flops / seconds * 1e-9, format_duration(seconds_since(start))));
+    require_finite(options, communicator);
     return exit_done;
 }
 

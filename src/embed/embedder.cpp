@@ -120,13 +120,15 @@ Embedder make_embedder(const Model& model, const VectorChoice& choice, std::int6
     return embedder;
 }
 
-void start_batch(Embedder& embedder, const PackedBatch& batch) {
+void start_batch(Embedder& embedder, const PackedBatch& batch) { start_batch(embedder, batch, embedder.choice); }
+
+void start_batch(Embedder& embedder, const PackedBatch& batch, const VectorChoice& choice) {
     PROTALBERT_CHECK(embedder.started - embedder.finished < embedder.outputs.size(), "too many batches are under way");
     const Model& model = *embedder.model;
     Backend& backend = *model.backend;
-    const VectorChoice& choice = embedder.choice;
     const std::int64_t hidden = model.config.hidden;
     Embedder::Output& output = embedder.outputs[embedder.started++ % embedder.outputs.size()];
+    output.choice = choice;
     const auto residues = static_cast<std::size_t>(batch.token_count() - special_tokens * batch.sequence_count());
     output.residue_bytes = choice.residues == ResidueVectors::none
                                ? 0
@@ -157,8 +159,8 @@ void start_batch(Embedder& embedder, const PackedBatch& batch) {
 
 void finish_batch(Embedder& embedder, BatchVectors& vectors) {
     Backend& backend = *embedder.model->backend;
-    const VectorChoice& choice = embedder.choice;
     Embedder::Output& output = embedder.outputs[embedder.finished++ % embedder.outputs.size()];
+    const VectorChoice& choice = output.choice;
     if (backend.host_reaches_memory()) {
         backend.synchronize(default_stream);
         fill(vectors.residues, output.residues.data(), output.residue_bytes);

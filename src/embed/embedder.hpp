@@ -22,10 +22,11 @@ struct Embedder {
         DeviceMemory cls;       ///< [most sequences, H]
         HostMemory host;        ///< residues, mean and cls one after another
         OwnEvent computed, copied;
+        VectorChoice choice;                              ///< of the batch
         std::size_t residue_bytes = 0, pooled_bytes = 0;  ///< of the batch
     };
     const Model* model = nullptr;
-    VectorChoice choice;
+    VectorChoice choice;  ///< the most that a batch is asked for
     InferenceWorkspace workspace;
     DeviceBatch batch;
     OwnStream copies;  ///< vectors travel to the host under the next batch's products
@@ -46,9 +47,11 @@ Embedder make_embedder(const Model& model, const VectorChoice& choice, std::int6
 void reserve_embed_memory(const ModelConfig& config, const VectorChoice& choice, std::int64_t tokens,
                           std::int64_t sequences, Backend& backend, const Communicator& communicator);
 
-/// Enqueues a batch; fewer than `under_way` are started and not finished.
+/// Enqueues a batch, for the vectors of `choice`, which are no more than the embedder's; fewer than `under_way` are
+/// started and not finished.
+void start_batch(Embedder& embedder, const PackedBatch& batch, const VectorChoice& choice);
 void start_batch(Embedder& embedder, const PackedBatch& batch);
-/// Fills vectors.residues, mean and cls, as chosen, of the batch started first, and waits for them.
+/// Fills vectors.residues, mean and cls, as chosen for it, of the batch started first, and waits for them.
 void finish_batch(Embedder& embedder, BatchVectors& vectors);
 
 /// Both for one batch.

@@ -4,11 +4,14 @@
 #include <fmt/ranges.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "base/error.hpp"
@@ -27,6 +30,8 @@ namespace {
 constexpr std::int64_t format_version = 1;
 const std::string format_name = "protalbert embeddings";
 constexpr std::uint64_t pooled_bytes = sizeof(float);
+// Proteins that a message names.
+constexpr std::size_t named_proteins = 3;
 
 /// The last bytes of an unfinished file; before them [batches] of progress and [proteins] of positions, behind the seal
 /// over HDF5's tables.
@@ -119,7 +124,7 @@ void write_missing_vectors(const OutputFile& output, const VectorChoice& choice,
     const PositionedFile file(output.part_path, true);
     for (const ProteinRun& run : runs)
         for (std::uint64_t i = 0; i < run.count(); ++i) {
-            if (run.treatments[i] == Treatment::embedded) continue;
+            if (has_vectors(run.treatments[i])) continue;
             const std::uint64_t protein = run.first + i;
             if (choice.layout == Layout::flat) {
                 if (choice.mean) file.write(nan.data(), row_bytes, output.mean + protein * row_bytes);
@@ -136,9 +141,13 @@ void write_missing_vectors(const OutputFile& output, const VectorChoice& choice,
     file.sync();
 }
 
-/// Ids of all proteins [N], on every rank.
-std::vector<std::string> gather_ids(const std::vector<ProteinRun>& runs, std::uint64_t proteins,
-                                    const Communicator& communicator) {
+/// Of all proteins [N], on every rank.
+struct NamedProteins {
+    std::vector<std::string> ids;
+    std::vector<Treatment> treatments;
+};
+NamedProteins gather_names(const std::vector<ProteinRun>& runs, std::uint64_t proteins,
+                           const Communicator& communicator) {
     std::vector<std::byte> bytes;
     const auto append = [&](const void* data, std::size_t n) {
         const std::size_t old = bytes.size();
@@ -148,24 +157,44 @@ std::vector<std::string> gather_ids(const std::vector<ProteinRun>& runs, std::ui
     for (const ProteinRun& run : runs) {
         const std::uint64_t header[] = {run.first, run.count()};
         append(header, sizeof header);
+        append(run.treatments.data(), run.treatments.size());
         append(run.id_lengths.data(), run.id_lengths.size() * sizeof(std::uint32_t));
         append(run.ids.data(), run.ids.size());
     }
     const std::vector<std::byte> all = communicator.concatenate(bytes);
-    std::vector<std::string> ids(proteins);
+    NamedProteins named;
+    named.ids.resize(proteins);
+    named.treatments.resize(proteins);
     for (std::size_t at = 0; at < all.size();) {
         std::uint64_t header[2];
         std::memcpy(header, all.data() + at, sizeof header);
         at += sizeof header;
+        std::memcpy(named.treatments.data() + header[0], all.data() + at, header[1]);
+        at += header[1];
         std::vector<std::uint32_t> lengths(header[1]);
         std::memcpy(lengths.data(), all.data() + at, lengths.size() * sizeof(std::uint32_t));
         at += lengths.size() * sizeof(std::uint32_t);
         for (std::uint64_t i = 0; i < header[1]; ++i) {
-            ids[header[0] + i].assign(reinterpret_cast<const char*>(all.data() + at), lengths[i]);
+            named.ids[header[0] + i].assign(reinterpret_cast<const char*>(all.data() + at), lengths[i]);
             at += lengths[i];
         }
     }
-    return ids;
+    return named;
+}
+
+/// Says which proteins' datasets are not called by their ids.
+void report_changed_names(const std::vector<std::string>& ids, const std::vector<std::string>& names) {
+    std::vector<std::string> first;
+    std::uint64_t changed = 0;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        if (ids[i] == names[i]) continue;
+        if (++changed <= named_proteins) first.push_back(fmt::format("'{}' is {}", ids[i], names[i]));
+    }
+    if (changed > 0)
+        log_warning(
+            fmt::format("{} datasets are not called by their proteins' ids, which are empty, occur before or "
+                        "are no names in HDF5: {}{}; each has its id as the attribute original_id",
+                        format_count(changed), fmt::join(first, ", "), changed > first.size() ? " ..." : ""));
 }
 
 /// Tables and allocated vectors of the flat layout.
@@ -191,8 +220,10 @@ void create_flat(Hdf5File& file, OutputFile& output, const VectorChoice& choice,
 void create_per_protein(Hdf5File& file, OutputFile& output, const VectorChoice& choice, const OutputSizes& sizes,
                         const std::vector<ProteinRun>& runs, const std::vector<std::uint32_t>& lengths,
                         const Communicator& communicator) {
-    const std::vector<std::string> ids = gather_ids(runs, sizes.proteins, communicator);
+    const NamedProteins named = gather_names(runs, sizes.proteins, communicator);
+    const std::vector<std::string>& ids = named.ids;
     const std::vector<std::string> names = dataset_names(ids);
+    if (communicator.root()) report_changed_names(ids, names);
     Element element = Element::float32;
     if (choice.residues == ResidueVectors::float16) element = Element::float16;
     output.proteins.assign(sizes.proteins, 0);
@@ -204,6 +235,8 @@ void create_per_protein(Hdf5File& file, OutputFile& output, const VectorChoice& 
             name, element,
             pooled ? std::vector<std::uint64_t>{sizes.hidden} : std::vector<std::uint64_t>{lengths[i], sizes.hidden});
         file.set_attribute(name, "original_id", ids[i]);
+        if (named.treatments[i] != Treatment::embedded)
+            file.set_attribute(name, "status", static_cast<std::uint64_t>(named.treatments[i]));
         if (pooled || lengths[i] > 0) output.proteins[i] = file.file_offset(name);
         file.close_dataset(name);
         progress.update(i + 1);
@@ -240,18 +273,26 @@ std::uint64_t output_bytes(const VectorChoice& choice, const OutputSizes& sizes)
 }
 
 std::vector<std::string> dataset_names(const std::vector<std::string>& ids) {
+    // Ids that can stay as they are have their names before any other is looked for.
+    const auto is_name = [](const std::string& id) {
+        // HDF5 reads "." as the group itself, and a name to its first zero byte.
+        return !id.empty() && id != "." && id.find_first_of(std::string_view("/\0", 2)) == std::string::npos;
+    };
     std::unordered_set<std::string> taken;
-    std::vector<std::string> names;
+    std::vector<std::string> names(ids.size());
+    for (std::size_t i = 0; i < ids.size(); ++i)
+        if (is_name(ids[i]) && taken.insert(ids[i]).second) names[i] = ids[i];
+
+    std::unordered_map<std::string, std::uint64_t> suffixes;  // the last one tried for a name
     for (std::size_t i = 0; i < ids.size(); ++i) {
-        std::string name = ids[i];
-        for (char& letter : name)
-            if (letter == '/') letter = '_';
-        if (name.empty()) name = fmt::format("protein_{}", i + 1);
-        // HDF5 reads "." as the group itself.
-        if (name == ".") name = "_";
-        const std::string wanted = name;
-        for (int suffix = 2; !taken.insert(name).second; ++suffix) name = fmt::format("{}_{}", wanted, suffix);
-        names.push_back(std::move(name));
+        if (!names[i].empty()) continue;
+        std::string wanted = ids[i].empty() ? fmt::format("protein_{}", i + 1) : ids[i];
+        for (char& letter : wanted)
+            if (letter == '/' || letter == '\0') letter = '_';
+        if (wanted == ".") wanted = "_";
+        names[i] = wanted;
+        std::uint64_t& suffix = suffixes.try_emplace(wanted, 1).first->second;
+        while (!taken.insert(names[i]).second) names[i] = fmt::format("{}_{}", wanted, ++suffix);
     }
     return names;
 }
@@ -427,26 +468,158 @@ OutputFile continue_output(const std::string& path, const OutputSizes& sizes, co
     return output;
 }
 
-std::uint64_t finish_output(const std::string& path, const OutputFile& file, const OutputSizes& sizes,
-                            const Communicator& communicator) {
-    std::uint64_t overflows = 0;
+std::uint64_t count_not_finite(const std::byte* values, std::uint64_t n, std::uint64_t element_bytes) {
+    // Those whose exponent has all its bits.
+    std::uint64_t found = 0;
+    if (element_bytes == sizeof(std::uint16_t)) {
+        for (std::uint64_t i = 0; i < n; ++i) {
+            std::uint16_t bits;
+            std::memcpy(&bits, values + i * sizeof bits, sizeof bits);
+            found += (bits & 0x7C00U) == 0x7C00U;
+        }
+    } else {
+        for (std::uint64_t i = 0; i < n; ++i) {
+            std::uint32_t bits;
+            std::memcpy(&bits, values + i * sizeof bits, sizeof bits);
+            found += (bits & 0x7F800000U) == 0x7F800000U;
+        }
+    }
+    return found;
+}
+
+NotFinite find_not_finite(const OutputFile& output, const VectorChoice& choice, const OutputSizes& sizes,
+                          const EmbedPlan& plan, const std::vector<std::uint32_t>& lengths,
+                          const Communicator& communicator) {
+    std::vector<std::uint64_t> done(sizes.batches, 0);
     communicator.barrier();
     on_root(communicator, [&] {
-        const PositionedFile plain(file.part_path, true);
-        const std::vector<std::uint64_t> done = read_progress(plain, file.progress, sizes.batches);
-        for (std::size_t b = 0; b < done.size(); ++b) {
-            if (done[b] == 0) throw Error(fmt::format("batch {} of {} was never written", b, file.part_path));
-            overflows += done[b] - 1;
+        done = read_progress(PositionedFile(output.part_path, false), output.progress, sizes.batches);
+        for (std::size_t b = 0; b < done.size(); ++b)
+            if (done[b] == 0) throw Error(fmt::format("batch {} of {} was never written", b, output.part_path));
+    });
+    communicator.broadcast(done.data(), done.size() * sizeof(std::uint64_t), 0);
+    std::vector<std::uint64_t> batches;
+    for (std::uint64_t b = 0; b < done.size(); ++b)
+        if (done[b] > 1) batches.push_back(b);
+    NotFinite found;
+    if (batches.empty()) return found;
+
+    std::vector<std::uint64_t> first_rows(lengths.size() + 1, 0);
+    for (std::size_t i = 0; i < lengths.size(); ++i) first_rows[i + 1] = first_rows[i] + lengths[i];
+    const std::uint64_t residue_row = sizes.hidden * choice.residue_bytes(), pooled_row = sizes.hidden * pooled_bytes;
+    const bool flat = choice.layout == Layout::flat;
+    std::vector<std::uint64_t> proteins;
+    std::uint64_t other_causes = 0;
+    all_or_none(communicator, [&] {
+        const PositionedFile file(output.part_path, false);
+        std::vector<std::byte> bytes;
+        const auto count = [&](std::uint64_t position, std::uint64_t size, std::uint64_t element_bytes) {
+            bytes.resize(size);
+            file.read(bytes.data(), size, position);
+            return count_not_finite(bytes.data(), size / element_bytes, element_bytes);
+        };
+        const auto look_at = [&](std::uint64_t protein) {
+            const std::uint64_t place = flat ? 0 : output.proteins[protein];
+            std::uint64_t of_residues = 0, of_pooled = 0;
+            if (choice.residues != ResidueVectors::none)
+                of_residues = count(flat ? output.residues + first_rows[protein] * residue_row : place,
+                                    lengths[protein] * residue_row, choice.residue_bytes());
+            if (choice.mean) of_pooled += count(flat ? output.mean + protein * pooled_row : place, pooled_row, 4);
+            if (choice.cls) of_pooled += count(flat ? output.cls + protein * pooled_row : place, pooled_row, 4);
+            if (of_residues + of_pooled > 0) proteins.push_back(protein);
+            other_causes += of_pooled > 0 || choice.residues != ResidueVectors::float16 ? 1 : 0;
+        };
+        const auto ranks = static_cast<std::size_t>(communicator.ranks());
+        for (auto b = static_cast<std::size_t>(communicator.rank()); b < batches.size(); b += ranks)
+            for (const std::uint32_t protein : plan.batch(batches[b])) look_at(protein);
+    });
+    communicator.sum(&other_causes, 1);
+    found.proteins = communicator.concatenate(proteins);
+    std::sort(found.proteins.begin(), found.proteins.end());
+    found.float16_alone = other_causes == 0;
+    return found;
+}
+
+namespace {
+
+/// Gives proteins /status 5, or that attribute in the per-protein layout; the ids of the first few.
+std::vector<std::string> mark_not_finite(Hdf5File& file, const OutputFile& output, Layout layout,
+                                         const std::vector<std::uint64_t>& proteins) {
+    const std::size_t named = std::min(proteins.size(), named_proteins);
+    std::vector<std::string> ids(named);
+    if (layout == Layout::flat) {
+        std::vector<Treatment> status(file.shape("/status").at(0));
+        file.read("/status", status.data(), {0, status.size()});
+        for (const std::uint64_t protein : proteins) status[protein] = Treatment::not_finite;
+        file.write("/status", status.data(), {0, status.size()});
+        for (std::size_t i = 0; i < named; ++i) ids[i] = file.read_strings("/ids", {proteins[i], 1}).front();
+        return ids;
+    }
+    // A dataset is its protein's by its place in the file.
+    std::unordered_map<std::uint64_t, std::size_t> places;
+    for (std::size_t i = 0; i < proteins.size(); ++i) places.emplace(output.proteins[proteins[i]], i);
+    for (const std::string& member : file.list("/")) {
+        const std::string name = "/" + member;
+        const auto place = places.find(file.file_offset(name));
+        if (place != places.end()) {
+            file.set_attribute(name, "status", static_cast<std::uint64_t>(Treatment::not_finite));
+            if (place->second < named) ids[place->second] = file.text_attribute(name, "original_id");
+        }
+        file.close_dataset(name);
+    }
+    return ids;
+}
+
+}  // namespace
+
+void finish_output(const std::string& path, const OutputFile& output, const VectorChoice& choice,
+                   const OutputSizes& sizes, const std::vector<std::uint32_t>& lengths, const NotFinite& not_finite,
+                   const Communicator& communicator) {
+    communicator.barrier();
+    on_root(communicator, [&] {
+        slow_down();
+        const auto cut = [&](std::uint64_t bytes) {
+            const PositionedFile plain(output.part_path, true);
+            plain.truncate(bytes);
+            plain.sync();
+        };
+        // The table has served. From here on the file ends with its seal, and only its name is missing.
+        if (not_finite.proteins.empty()) {
+            cut(output.progress);
+        } else {
+            const std::vector<ByteRange> vectors = vector_ranges(output, choice, sizes, lengths);
+            cut(output.progress - seal_bytes(vectors.size()));
+            Hdf5File file = Hdf5File::reopen_alone(output.part_path);
+            const std::vector<std::string> ids = mark_not_finite(file, output, choice.layout, not_finite.proteins);
+            file.set_attribute("/", "not_finite", static_cast<std::uint64_t>(not_finite.proteins.size()));
+            file.set_attribute(
+                "/", "not_finite_first",
+                fmt::format("{}{}", fmt::join(ids, ", "), not_finite.proteins.size() > ids.size() ? " ..." : ""));
+            file.set_attribute("/", "float16_alone", static_cast<std::uint64_t>(not_finite.float16_alone));
+            file.close();
+            seal_file(output.part_path, vectors);
+            PositionedFile(output.part_path, true).sync();
         }
         slow_down();
-        // The table has served. From here on the file ends with its seal, and only its name is missing.
-        plain.truncate(file.progress);
-        plain.sync();
-        slow_down();
-        rename_durably(file.part_path, path);
+        rename_durably(output.part_path, path);
     });
-    communicator.broadcast(&overflows, sizeof overflows, 0);
-    return overflows;
+}
+
+NotFiniteReport read_not_finite(const std::string& path, const Communicator& communicator) {
+    NotFiniteReport report;
+    std::uint64_t numbers[2] = {0, 0};
+    on_root(communicator, [&] {
+        const Hdf5File file = Hdf5File::open_alone(path);
+        if (!file.has_attribute("/", "not_finite")) return;
+        numbers[0] = file.unsigned_attribute("/", "not_finite");
+        numbers[1] = file.unsigned_attribute("/", "float16_alone");
+        report.first_ids = file.text_attribute("/", "not_finite_first");
+    });
+    communicator.broadcast(numbers, sizeof numbers, 0);
+    report.proteins = numbers[0];
+    report.first_ids = communicator.broadcast(report.first_ids, 0);
+    report.float16_alone = numbers[1] != 0;
+    return report;
 }
 
 }  // namespace protalbert

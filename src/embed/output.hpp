@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
+#include "embed/plan.hpp"
 #include "embed/proteins.hpp"
 #include "embed/share.hpp"
 
@@ -72,7 +73,7 @@ struct OutputFile {
 
 /// What the file says of a batch. Damage to it makes the batch undone, never done.
 struct ProgressEntry {
-    std::uint64_t value = 0;  ///< 0, or 1 + values that overflowed float16 in that batch
+    std::uint64_t value = 0;  ///< 0, or 1 + values that are not finite in that batch
     std::uint64_t check = 0;  ///< XXH3 of the value, seeded with the batch's number
 };
 ProgressEntry progress_entry(std::uint64_t batch, std::uint64_t value);
@@ -104,12 +105,39 @@ OutputFile create_output(const std::string& path, const VectorChoice& choice, co
 /// Opens PATH.part of an interrupted job. Collective.
 OutputFile continue_output(const std::string& path, const OutputSizes& sizes, const Communicator& communicator);
 
-/// Values that overflowed float16, over all batches. Collective; every batch must be done.
-std::uint64_t finish_output(const std::string& path, const OutputFile& file, const OutputSizes& sizes,
-                            const Communicator& communicator);
+/// Values among `n` of a file's vectors that are infinite or no numbers; element_bytes 2: float16, 4: float32.
+std::uint64_t count_not_finite(const std::byte* values, std::uint64_t n, std::uint64_t element_bytes);
 
-/// Names of the datasets of the per-protein layout, in input order: ids with '/' as '_'; an empty one is
-/// "protein_NUMBER"; a name that is taken gets the suffix "_2", "_3" ...
+/// Proteins with a vector that is not finite.
+struct NotFinite {
+    std::vector<std::uint64_t> proteins;  ///< numbers, ascending, the same on every rank
+    /// Whether float16 alone is the cause: what is not finite are infinite vectors of residues, in float16.
+    bool float16_alone = true;
+};
+/// Reads the batches again of which the progress says that they have such a protein; every batch must be done.
+/// Collective.
+NotFinite find_not_finite(const OutputFile& file, const VectorChoice& choice, const OutputSizes& sizes,
+                          const EmbedPlan& plan, const std::vector<std::uint32_t>& lengths,
+                          const Communicator& communicator);
+
+/// Gives the file its name; every batch must be done. The proteins of `not_finite` have /status 5 in it. Interrupted
+/// while it writes that, the job starts anew. Collective.
+void finish_output(const std::string& path, const OutputFile& file, const VectorChoice& choice,
+                   const OutputSizes& sizes, const std::vector<std::uint32_t>& lengths, const NotFinite& not_finite,
+                   const Communicator& communicator);
+
+/// What a finished file says of vectors that are not finite.
+struct NotFiniteReport {
+    std::uint64_t proteins = 0;
+    std::string first_ids;  ///< of a few, as a list
+    bool float16_alone = false;
+};
+/// Collective.
+NotFiniteReport read_not_finite(const std::string& path, const Communicator& communicator);
+
+/// Names of the datasets of the per-protein layout, in input order. An id is its protein's name where HDF5 takes it and
+/// no protein before has it. In others '/' becomes '_', "." "_", and an empty one "protein_NUMBER"; a name that is
+/// taken gets the suffix "_2", "_3" ..., and a name that is some protein's id counts as taken.
 std::vector<std::string> dataset_names(const std::vector<std::string>& ids);
 
 }  // namespace protalbert

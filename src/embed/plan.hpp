@@ -3,6 +3,7 @@
 // alone: neither ranks nor an interruption change a batch.
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -19,8 +20,14 @@ struct EmbedPlan {
     std::vector<std::uint32_t>
         order;  ///< [n] numbers of the proteins with residues, longest first, equal ones in order
     std::vector<std::uint64_t> batches;  ///< [B + 1] where each batch begins in `order`
-    std::int64_t most_tokens = 0;        ///< of a batch
-    std::int64_t most_sequences = 0;     ///< of a batch
+    std::int64_t most_tokens = 0;        ///< that go through the model at once
+    std::int64_t most_sequences = 0;     ///< that go through the model at once
+
+    /// The first batches, of the proteins that are longer than `longest` residues, each by windows of `longest`, of
+    /// which so many go through the model together.
+    std::uint64_t windowed_batches = 0;
+    std::uint64_t longest = 0;
+    std::int64_t windows_together = 1;
 
     std::uint64_t batch_count() const { return batches.size() - 1; }
     /// Numbers of a batch's proteins.
@@ -29,9 +36,12 @@ struct EmbedPlan {
     }
 };
 
-/// lengths [N] in residues; those of length 0 are left out. A protein beyond the budget makes a batch of its own.
-/// Throws InputError for more than 2^32 proteins.
-EmbedPlan plan_batches(const std::vector<std::uint32_t>& lengths, std::int64_t batch_tokens);
+constexpr std::uint64_t without_windows = std::numeric_limits<std::uint64_t>::max();
+
+/// lengths [N] in residues; those of length 0 are left out. A protein beyond the budget makes a batch of its own, which
+/// goes through the model at once unless it is longer than `longest`. Throws InputError for more than 2^32 proteins.
+EmbedPlan plan_batches(const std::vector<std::uint32_t>& lengths, std::int64_t batch_tokens,
+                       std::uint64_t longest = without_windows);
 
 /// FLOPs of each batch's forward pass [B].
 std::vector<double> batch_costs(const EmbedPlan& plan, const std::vector<std::uint32_t>& lengths,

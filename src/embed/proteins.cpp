@@ -163,7 +163,9 @@ std::uint64_t hash_runs(const std::vector<ProteinRun>& runs) {
         const std::uint8_t* tokens = run.tokens.data();
         const char* id = run.ids.data();
         for (std::uint64_t i = 0; i < run.count(); ++i) {
-            const std::uint64_t number = (run.first + i) * treatments + static_cast<std::uint64_t>(run.treatments[i]);
+            // What windows change follows from the length and the model, which the job's identity has beside this.
+            const Treatment treatment = has_vectors(run.treatments[i]) ? Treatment::embedded : run.treatments[i];
+            const std::uint64_t number = (run.first + i) * 4 + static_cast<std::uint64_t>(treatment);
             const std::uint64_t named = XXH3_64bits_withSeed(id, run.id_lengths[i], number);
             sum += XXH3_64bits_withSeed(tokens, run.lengths[i], named);
             tokens += run.lengths[i];
@@ -225,8 +227,8 @@ std::uint64_t count_duplicates(const std::vector<ProteinRun>& runs, const Commun
     if (count > named_proteins) names += " ...";
     throw InputError(
         fmt::format("{} of the proteins are longer than the {} residues that the model's position table "
-                    "holds: {}; cut or remove them, or give --too-long skip, which keeps their rows "
-                    "without vectors",
+                    "holds: {}; cut or remove them, or give --too-long window, which embeds them by windows "
+                    "that overlap, or --too-long skip, which keeps their rows without vectors",
                     format_count(count), format_count(longest), names));
 }
 
@@ -235,6 +237,8 @@ std::uint64_t count_duplicates(const std::vector<ProteinRun>& runs, const Commun
 ProteinInput read_proteins(const std::vector<std::string>& inputs, InputFormat format, InvalidLetters invalid,
                            TooLong too_long, std::uint64_t longest, const Vocabulary& vocabulary,
                            const Communicator& communicator) {
+    if (too_long == TooLong::window && longest == 0)
+        throw InputError("the model's position table holds no residue beside [CLS] and [SEP]: windows do not help");
     const std::vector<OrderedPart> parts = order_parts(plan_input(inputs, format, communicator.ranks()));
     ProteinInput input;
     InputCounts counts;
@@ -253,12 +257,14 @@ ProteinInput read_proteins(const std::vector<std::string>& inputs, InputFormat f
                 treatment = Treatment::skipped;
             } else if (record.tokens.empty()) {
                 treatment = Treatment::empty;
+            } else if (record.tokens.size() > longest && too_long == TooLong::window) {
+                treatment = Treatment::windowed;
             } else if (record.tokens.size() > longest) {
                 treatment = Treatment::too_long;
                 if (long_proteins.size() < named_proteins)
                     long_proteins.push_back({p, part_counts[p], record.tokens.size(), record.id});
             }
-            const bool kept = treatment == Treatment::embedded;
+            const bool kept = has_vectors(treatment);
             if (kept) run.tokens.insert(run.tokens.end(), record.tokens.begin(), record.tokens.end());
             run.lengths.push_back(kept ? static_cast<std::uint32_t>(record.tokens.size()) : 0);
             run.treatments.push_back(treatment);

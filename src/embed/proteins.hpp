@@ -14,15 +14,23 @@ namespace protalbert {
 /// What became of a protein; /status in the output.
 enum class Treatment : std::uint8_t {
     embedded = 0,
-    empty = 1,     ///< a header without residues
-    too_long = 2,  ///< longer than the position table minus [CLS] and [SEP]
-    skipped = 3    ///< has a letter that is no residue
+    empty = 1,      ///< a header without residues
+    too_long = 2,   ///< longer than the position table minus [CLS] and [SEP]
+    skipped = 3,    ///< has a letter that is no residue
+    windowed = 4,   ///< embedded, longer than the position table: by windows
+    not_finite = 5  ///< embedded, but some of its values are infinite or no numbers
 };
-constexpr int treatments = 4;
+constexpr int treatments = 6;
+/// Whether a protein, as it was read, goes through the model.
+constexpr bool has_vectors(Treatment treatment) {
+    return treatment == Treatment::embedded || treatment == Treatment::windowed;
+}
 
-enum class TooLong { error, skip };
+/// What happens to a protein that is longer than the model's position table: refused, kept without vectors, or embedded
+/// by windows that overlap.
+enum class TooLong { error, skip, window };
 
-/// Consecutive proteins of the input, held by one rank. A protein that is not embedded has length 0.
+/// Consecutive proteins of the input, held by one rank. A protein without vectors has length 0.
 struct ProteinRun {
     std::uint64_t first = 0;                ///< number of its first protein in the input
     std::uint32_t part = 0;                 ///< piece of the input that it was read from
@@ -47,11 +55,16 @@ struct ProteinInput {
     std::uint64_t duplicate_ids = 0;         ///< proteins whose id another one before them has
     std::uint64_t longest_id = 1;            ///< bytes
     std::uint64_t hash = 0;                  ///< of ids, residues and treatments, for any number of ranks
+
+    std::uint64_t without_vectors() const {
+        return proteins - treated[static_cast<int>(Treatment::embedded)] -
+               treated[static_cast<int>(Treatment::windowed)];
+    }
 };
 
 /// Reads all inputs. A rank's memory holds its share of the residues, wherever they were read (also of one gzip file),
 /// and 64 MiB in passing. `longest` residues fit the model. Throws InputError for bad letters (by `invalid`) and for
-/// too long proteins (by `too_long`).
+/// too long proteins (by `too_long`, with a message that offers the other two as values of --too-long).
 ProteinInput read_proteins(const std::vector<std::string>& inputs, InputFormat format, InvalidLetters invalid,
                            TooLong too_long, std::uint64_t longest, const Vocabulary& vocabulary,
                            const Communicator& communicator);

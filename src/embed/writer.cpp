@@ -1,7 +1,6 @@
 #include "embed/writer.hpp"
 
 #include <chrono>
-#include <cstring>
 
 namespace protalbert {
 namespace {
@@ -11,16 +10,6 @@ namespace {
 constexpr std::chrono::seconds sync_interval{1};
 
 }  // namespace
-
-std::uint64_t count_overflows(const std::byte* values, std::uint64_t n) {
-    std::uint64_t overflows = 0;
-    for (std::uint64_t i = 0; i < n; ++i) {
-        std::uint16_t bits;
-        std::memcpy(&bits, values + 2 * i, sizeof bits);
-        overflows += (bits & 0x7FFF) == 0x7C00;
-    }
-    return overflows;
-}
 
 VectorWriter::VectorWriter(const OutputFile& output, const VectorChoice& choice, std::uint64_t hidden)
     : output_(output), choice_(choice), hidden_(hidden), file_(output.part_path, true), thread_([this] { run(); }) {}
@@ -103,7 +92,10 @@ void VectorWriter::write(const BatchVectors& vectors) {
     const std::uint64_t pooled_row = hidden_ * sizeof(float);
     const std::uint64_t residue_row = hidden_ * choice_.residue_bytes();
     const bool flat = choice_.layout == Layout::flat;
-    std::uint64_t row = 0, overflows = 0;
+    std::uint64_t row = 0, not_finite = 0;
+    const auto count = [&](const void* values, std::uint64_t n, std::uint64_t element_bytes) {
+        not_finite += count_not_finite(static_cast<const std::byte*>(values), n, element_bytes);
+    };
     for (std::size_t s = 0; s < vectors.items.size(); ++s) {
         const WorkItem& item = vectors.items[s];
         const std::uint64_t mean_row = output_.mean + item.protein * pooled_row;
@@ -112,12 +104,17 @@ void VectorWriter::write(const BatchVectors& vectors) {
             const std::uint64_t position =
                 flat ? output_.residues + item.first_row * residue_row : output_.proteins[item.protein];
             file_.write(vectors.residues.data() + row * residue_row, item.length * residue_row, position);
+            count(vectors.residues.data() + row * residue_row, item.length * hidden_, choice_.residue_bytes());
         }
         const bool pooled = flat || choice_.residues == ResidueVectors::none;
-        if (pooled && choice_.mean)
+        if (pooled && choice_.mean) {
             file_.write(&vectors.mean[s * hidden_], pooled_row, flat ? mean_row : output_.proteins[item.protein]);
-        if (pooled && choice_.cls)
+            count(&vectors.mean[s * hidden_], hidden_, sizeof(float));
+        }
+        if (pooled && choice_.cls) {
             file_.write(&vectors.cls[s * hidden_], pooled_row, flat ? cls_row : output_.proteins[item.protein]);
+            count(&vectors.cls[s * hidden_], hidden_, sizeof(float));
+        }
         if (flat) {
             VectorChecksums checksums;
             if (choice_.residues != ResidueVectors::none)
@@ -129,9 +126,7 @@ void VectorWriter::write(const BatchVectors& vectors) {
         }
         row += item.length;
     }
-    if (choice_.residues == ResidueVectors::float16)
-        overflows = count_overflows(vectors.residues.data(), row * hidden_);
-    marks_.push_back({vectors.number, progress_entry(vectors.number, 1 + overflows)});
+    marks_.push_back({vectors.number, progress_entry(vectors.number, 1 + not_finite)});
 }
 
 void VectorWriter::mark_done() {

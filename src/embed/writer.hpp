@@ -67,7 +67,4 @@ class VectorWriter {
     std::thread thread_;
 };
 
-/// Values that are infinite in an array of float16: those that were beyond its range.
-std::uint64_t count_overflows(const std::byte* values, std::uint64_t n);
-
 }  // namespace protalbert

@@ -35,6 +35,8 @@ std::optional<std::uint64_t> extent_of(const std::vector<std::int64_t>& shape,
 
 /// The value of a float16's bits; infinities and NaN stay what they are.
 float from_float16(std::uint16_t half);
+/// The bits of the nearest float16, ties to even; beyond 65504 infinity, NaN stays NaN.
+std::uint16_t to_float16(float value);
 
 /// Fills `values` [elements], row-major, converting float16 and bfloat16 (exact in float32). Elements may lie row by
 /// row, or of a matrix column by column: PyTorch stores a transposed matrix as it was. Throws InputError naming file

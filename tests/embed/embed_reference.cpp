@@ -2,6 +2,10 @@
 // is compared with.
 //   embed_reference make CHECKPOINT SEED [POSITIONS [SCALE [HIDDEN INTERMEDIATE]]]
 //   embed_reference encode CHECKPOINT PROTEINS OUTPUT
+//   embed_reference checksums EMBEDDINGS
+
+#include <fmt/format.h>
+#include <xxhash.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -118,6 +122,32 @@ void encode_alone(const std::string& checkpoint, const std::string& proteins, co
     file.close();
 }
 
+/// Compares /checksums with the vectors of a flat file, by the formula in embed/output.hpp.
+void check_checksums(const std::string& path) {
+    const Hdf5File file = Hdf5File::open_alone(path);
+    const std::uint64_t N = file.shape("/ids").at(0);
+    std::vector<std::uint32_t> checksums(3 * N);
+    std::vector<std::uint64_t> offsets(N + 1);
+    file.read("/checksums", checksums.data(), {0, N});
+    file.read("/offsets", offsets.data(), {0, N + 1});
+    std::uint64_t compared = 0;
+    const auto compare = [&](const std::string& name, std::uint64_t column, std::uint64_t protein, Rows rows) {
+        if (!file.exists(name)) return;
+        std::vector<std::byte> bytes(rows.count * file.shape(name).at(1) * element_size(file.element(name)));
+        file.read(name, bytes.data(), rows);
+        if (static_cast<std::uint32_t>(XXH3_64bits_withSeed(bytes.data(), bytes.size(), protein)) !=
+            checksums[3 * protein + column])
+            throw Error(fmt::format("the checksum of {} of protein {} is wrong", name, protein));
+        ++compared;
+    };
+    for (std::uint64_t i = 0; i < N; ++i) {
+        compare("/residues", 0, i, {offsets[i], offsets[i + 1] - offsets[i]});
+        compare("/mean", 1, i, {i, 1});
+        compare("/cls", 2, i, {i, 1});
+    }
+    if (compared == 0) throw Error("there is nothing to compare");
+}
+
 int run(int argc, char** argv, const Communicator& communicator) {
     const std::string what = argc > 1 ? argv[1] : "";
     if (what == "make" && argc >= 4)
@@ -126,10 +156,12 @@ int run(int argc, char** argv, const Communicator& communicator) {
              argc > 7 ? Widths{std::atoll(argv[6]), std::atoll(argv[7])} : Widths{}, communicator);
     else if (what == "encode" && argc == 5)
         encode_alone(argv[2], argv[3], argv[4], communicator);
+    else if (what == "checksums" && argc == 3)
+        check_checksums(argv[2]);
     else
         throw InputError(
             "embed_reference make CHECKPOINT SEED [POSITIONS [SCALE [HIDDEN INTERMEDIATE]]] | encode CHECKPOINT "
-            "PROTEINS OUTPUT");
+            "PROTEINS OUTPUT | checksums EMBEDDINGS");
     return exit_done;
 }
 

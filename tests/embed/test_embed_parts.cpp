@@ -5,7 +5,9 @@
 #include <xxhash.h>
 
 #include <chrono>
+#include <cmath>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <set>
@@ -19,6 +21,7 @@
 #include "embed/proteins.hpp"
 #include "embed/rank_news.hpp"
 #include "embed/share.hpp"
+#include "embed/windows.hpp"
 #include "embed/writer.hpp"
 #include "foundation/mpi_main.hpp"
 #include "io/hdf5.hpp"
@@ -84,9 +87,99 @@ TEST(Plan, EveryProteinOnce) {
                                                                   [](std::uint32_t length) { return length > 0; })));
 }
 
-TEST(Names, AreDistinct) {
+TEST(Names, AreDistinctAndIdsWhereTheyCan) {
+    using Names = std::vector<std::string>;
     EXPECT_EQ(dataset_names({"a/b", "a_b", "a_b", "", "a_b_2", ".", "sp|P1|X"}),
-              (std::vector<std::string>{"a_b", "a_b_2", "a_b_3", "protein_4", "a_b_2_2", "_", "sp|P1|X"}));
+              (Names{"a_b_3", "a_b", "a_b_4", "protein_4", "a_b_2", "_", "sp|P1|X"}));
+    EXPECT_EQ(dataset_names({"a", "a", "a_2", "a_3"}), (Names{"a", "a_4", "a_2", "a_3"}));
+    EXPECT_EQ(dataset_names({"", "protein_1", "", "protein_3_2", "protein_3"}),
+              (Names{"protein_1_2", "protein_1", "protein_3_3", "protein_3_2", "protein_3"}));
+    EXPECT_EQ(dataset_names({".", "_", "..", "./y", "._y", "/", "A", "a"}),
+              (Names{"__2", "_", "..", "._y_2", "._y", "__3", "A", "a"}));
+    EXPECT_EQ(dataset_names({std::string("a\0b", 3), std::string("a\0c", 3), "a", "a_b"}),
+              (Names{"a_b_2", "a_c", "a", "a_b"}));
+    EXPECT_EQ(dataset_names({"\xC3\xA9/", "\xC3\xA9_"}), (Names{"\xC3\xA9__2", "\xC3\xA9_"}));
+    // So many equal ids take no quadratic time.
+    const Names names = dataset_names(Names(300000, "same"));
+    EXPECT_EQ(names.front(), "same");
+    EXPECT_EQ(names.back(), "same_300000");
+}
+
+TEST(Windows, CoverAProteinEvenlyAndOverlapByHalf) {
+    for (const std::uint64_t longest : {1, 2, 3, 5, 8, 40})
+        for (std::uint64_t residues = 1; residues < 6 * longest + 3; ++residues) {
+            const std::vector<Window> windows = cut_windows(residues, longest);
+            ASSERT_EQ(windows.size(), count_windows(residues, longest));
+            EXPECT_EQ(windows.front().first, 0u);
+            EXPECT_EQ(windows.back().first + windows.back().length, residues);
+            const std::uint64_t most_apart = (longest + 1) / 2;
+            std::uint64_t least = ~std::uint64_t{0}, most = 0, computed = 0;
+            for (std::size_t w = 0; w < windows.size(); ++w) {
+                EXPECT_EQ(windows[w].length, std::min(longest, residues));
+                computed += windows[w].length;
+                if (w == 0) continue;
+                const std::uint64_t apart = windows[w].first - windows[w - 1].first;
+                EXPECT_GT(apart, 0u);
+                EXPECT_LE(apart, most_apart);
+                least = std::min(least, apart);
+                most = std::max(most, apart);
+            }
+            EXPECT_LE(computed, 2 * residues);
+            if (windows.size() > 1) {
+                EXPECT_LE(most - least, 1u);
+            }
+            // One window less could not overlap by half.
+            if (windows.size() > 2) {
+                EXPECT_GT(residues - longest, (windows.size() - 2) * most_apart);
+            }
+        }
+}
+
+TEST(Windows, WeightsAddToOneWithoutAStep) {
+    for (const std::uint64_t longest : {1, 2, 3, 5, 8, 40})
+        for (std::uint64_t residues = 1; residues < 6 * longest + 3; ++residues) {
+            const std::vector<Window> windows = cut_windows(residues, longest);
+            std::vector<double> sums(residues, 0.0);
+            for (std::size_t w = 0; w < windows.size(); ++w) {
+                const std::vector<double> weights = window_weights(windows, w);
+                ASSERT_EQ(weights.size(), windows[w].length);
+                for (std::size_t i = 0; i < weights.size(); ++i) {
+                    EXPECT_GT(weights[i], 0);
+                    sums[windows[w].first + i] += weights[i];
+                    // A ramp is a quarter of a window or longer; the windows beside it are on ramps, too.
+                    if (i > 0) {
+                        EXPECT_LT(std::abs(weights[i] - weights[i - 1]), 6.0 / static_cast<double>(longest));
+                    }
+                }
+                if (w > 0) {
+                    EXPECT_LE(weights.front(), 4.0 / static_cast<double>(longest));
+                }
+            }
+            for (const double sum : sums) EXPECT_NEAR(sum, 1, 1e-15);
+        }
+    // Two windows of 4 over 6 residues: 2 residues overlap.
+    const std::vector<Window> windows{{0, 4}, {2, 4}};
+    EXPECT_EQ(window_weights(windows, 0), (std::vector<double>{1, 1, 2.0 / 3, 1.0 / 3}));
+    EXPECT_EQ(window_weights(windows, 1), (std::vector<double>{1.0 / 3, 2.0 / 3, 1, 1}));
+}
+
+TEST(Plan, WindowsGoFirstAndByThemselves) {
+    // Windows of 10, hence 12 tokens: 2 of 11 and of 15 residues, 3 of 20, 19 of 100; proteins of 10 and less fit.
+    const std::vector<std::uint32_t> lengths{10, 100, 3, 20, 11, 15, 10};
+    const EmbedPlan plan = plan_batches(lengths, 60, 10);
+    EXPECT_EQ(plan.order, (std::vector<std::uint32_t>{1, 3, 5, 4, 0, 6, 2}));
+    EXPECT_EQ(plan.batches, (std::vector<std::uint64_t>{0, 1, 3, 4, 7}));
+    EXPECT_EQ(plan.windowed_batches, 3u);
+    EXPECT_EQ(plan.windows_together, 5);
+    EXPECT_EQ(plan.most_tokens, 60);
+    EXPECT_EQ(plan.most_sequences, 5);
+    const ModelConfig config = small_config();
+    const std::vector<double> costs = batch_costs(plan, lengths, config);
+    EXPECT_DOUBLE_EQ(costs[0], 19 * time_cost(config, 12));
+    EXPECT_DOUBLE_EQ(costs[1], 5 * time_cost(config, 12));
+    EXPECT_DOUBLE_EQ(costs[3], 2 * time_cost(config, 12) + time_cost(config, 5));
+    // Less than a window at once is not possible.
+    EXPECT_EQ(plan_batches(lengths, 1, 10).most_tokens, 12);
 }
 
 /// Two FASTA files and one of text; some proteins are empty, some ids double.
@@ -248,10 +341,15 @@ TEST_F(Input, EveryBatchReachesOneRankWhole) {
     EXPECT_EQ(all, missing);
 }
 
-TEST(Writer, CountsWhatLeavesFloat16) {
+TEST(Writer, CountsWhatIsNotFinite) {
     // 65504, infinity, minus infinity, NaN, 0.
-    const std::uint16_t values[] = {0x7BFF, 0x7C00, 0xFC00, 0x7E00, 0};
-    EXPECT_EQ(count_overflows(reinterpret_cast<const std::byte*>(values), 5), 2u);
+    const std::uint16_t halves[] = {0x7BFF, 0x7C00, 0xFC00, 0x7E00, 0};
+    EXPECT_EQ(count_not_finite(reinterpret_cast<const std::byte*>(halves), 5, 2), 3u);
+    using Limits = std::numeric_limits<float>;
+    const float values[] = {Limits::max(),        -Limits::infinity(),      Limits::quiet_NaN(),
+                            Limits::denorm_min(), -Limits::signaling_NaN(), Limits::infinity(),
+                            -Limits::max()};
+    EXPECT_EQ(count_not_finite(reinterpret_cast<const std::byte*>(values), 7, 4), 4u);
 }
 
 // What a job loses that is killed at any moment: a file's content is what its page cache holds, so reading it is as
@@ -353,7 +451,9 @@ TEST_F(Input, FileIsCompleteAfterAnInterruption) {
     // Each rank had written three batches.
     EXPECT_EQ(write(continued, std::move(input.runs), ~std::size_t{0}),
               plan.batch_count() - 3 * static_cast<std::uint64_t>(world.ranks()));
-    EXPECT_EQ(finish_output(path, continued, sizes, world), 0u);
+    const NotFinite not_finite = find_not_finite(continued, choice, sizes, plan, lengths, world);
+    EXPECT_TRUE(not_finite.proteins.empty());
+    finish_output(path, continued, choice, sizes, lengths, not_finite, world);
     EXPECT_EQ(find(identity), OutputState::finished);
     EXPECT_THROW(find({input.hash, 2, "options"}), InputError);
     EXPECT_FALSE(fs::exists(path + ".part"));

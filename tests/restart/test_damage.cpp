@@ -270,7 +270,7 @@ TEST_F(Damage, FinishedEmbeddings) {
             file.write(&entry, sizeof entry, made.progress + batch * sizeof entry);
         }
     }
-    finish_output(job.output, made, job.sizes, world_);
+    finish_output(job.output, made, job.choice, job.sizes, job.lengths, {}, world_);
     mutate("finished embeddings", read_text_file(job.output, "embeddings"), job.output, [&] {
         if (find_output(job.output, job.identity, false, world_) != OutputState::finished) return false;
         bool right = true;
