@@ -319,7 +319,8 @@ OutputState find_output(const std::string& path, const JobIdentity& identity, bo
                                 "--overwrite to replace it",
                                 path, ours ? "it has " + differs : differs));
         }
-        if (!std::filesystem::exists(part)) return;
+        // Empty while a run that has just begun holds it.
+        if (!std::filesystem::exists(part) || std::filesystem::file_size(part) == 0) return;
         // Without a footer the file ends with its seal once all vectors are there: it was about to get its name.
         const std::optional<Footer> footer = read_footer(part);
         const std::uint64_t seal_end = footer ? footer->table : 0;
@@ -589,6 +590,7 @@ void finish_output(const std::string& path, const OutputFile& output, const Vect
         } else {
             const std::vector<ByteRange> vectors = vector_ranges(output, choice, sizes, lengths);
             cut(output.progress - seal_bytes(vectors.size()));
+            slow_down();
             Hdf5File file = Hdf5File::reopen_alone(output.part_path);
             const std::vector<std::string> ids = mark_not_finite(file, output, choice.layout, not_finite.proteins);
             file.set_attribute("/", "not_finite", static_cast<std::uint64_t>(not_finite.proteins.size()));
@@ -597,6 +599,7 @@ void finish_output(const std::string& path, const OutputFile& output, const Vect
                 fmt::format("{}{}", fmt::join(ids, ", "), not_finite.proteins.size() > ids.size() ? " ..." : ""));
             file.set_attribute("/", "float16_alone", static_cast<std::uint64_t>(not_finite.float16_alone));
             file.close();
+            slow_down();
             seal_file(output.part_path, vectors);
             PositionedFile(output.part_path, true).sync();
         }
