@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -36,12 +37,29 @@ void write_pieces(const std::string& path, const VectorSource& source, const Lab
     });
 }
 
+/// The encoder must know as many positions as a piece has residues.
+void require_pieces_fit(const VectorSource& source, const Communicator& communicator) {
+    const std::int64_t longest = encoder_residues(source.checkpoint, communicator);
+    if (source.piece_length > longest)
+        throw InputError(
+            fmt::format("pieces of {} residues (--piece-length, which a head remembers) do not fit {}, which takes {}; "
+                        "train with --piece-length {} or less",
+                        source.piece_length, source.checkpoint, longest, longest));
+}
+
 }  // namespace
+
+std::int64_t encoder_residues(const std::string& checkpoint, const Communicator& communicator) {
+    const WeightSource source = open_weights(checkpoint, communicator);
+    const ModelConfig config = config_from_json(source.header.config, source.place);
+    return std::max<std::int64_t>(0, config.positions - special_tokens);
+}
 
 Features encoder_features(const VectorSource& source, const std::string& scratch, const std::string& device,
                           const LabelledProteins& proteins, const Communicator& communicator) {
     if (!source.embeddings.empty()) return embedding_features(source.embeddings, proteins, communicator);
     const bool pieces = source.piece_length > 0;
+    if (pieces) require_pieces_fit(source, communicator);
     const std::string piece_file = scratch + ".fasta";
     if (pieces) write_pieces(piece_file, source, proteins, communicator);
     EmbedOptions options;
@@ -52,7 +70,8 @@ Features encoder_features(const VectorSource& source, const std::string& scratch
     options.batch_tokens = source.batch_tokens;
     options.precision = source.precision;
     options.device = device;
-    options.overwrite = true;  // what an earlier call on other weights left
+    options.too_long = TooLong::skip;  // labels may be of proteins that this encoder cannot take
+    options.overwrite = true;          // what an earlier call on other weights left
     // A residue's vector is behind a layer norm: half precision keeps three digits of every element at half the disk.
     const bool residues = pieces || proteins.task == Task::secondary_structure;
     options.vectors.residues = residues ? ResidueVectors::float16 : ResidueVectors::none;

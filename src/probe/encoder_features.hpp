@@ -12,9 +12,13 @@
 namespace protalbert {
 
 /// Vectors of the labelled proteins from source.embeddings, or computed from source.checkpoint into `scratch`. Pieces
-/// of proteins are written to `scratch`.fasta first, and that removed again.
+/// of proteins are written to `scratch`.fasta first, and that removed again. Throws InputError for pieces that are too
+/// long for the encoder.
 Features encoder_features(const VectorSource& source, const std::string& scratch, const std::string& device,
                           const LabelledProteins& proteins, const Communicator& communicator);
+
+/// Residues of the longest protein that an encoder takes. Collective.
+std::int64_t encoder_residues(const std::string& checkpoint, const Communicator& communicator);
 
 /// A checkpoint `file` of the same configuration and vocabulary with the initial values that pretraining from `seed`
 /// would start with. Collective.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <optional>
 #include <vector>
@@ -23,6 +24,8 @@ struct StoredProtein {
     std::uint64_t number;  ///< in the file
     Rows rows;
     std::optional<std::uint32_t> checksum;  ///< of these rows, where the file has it
+    std::uint8_t status = 0;                ///< as in the file
+    bool there = true;                      ///< whether it has vectors
 };
 
 /// Finds the labelled proteins in an embeddings file by id.
@@ -57,18 +60,13 @@ std::vector<StoredProtein> match_proteins(const Hdf5File& file, const LabelledPr
             throw InputError(fmt::format("{} has {} proteins {}; give each its own id and embed again", file.path(),
                                          end - begin, id));
         const std::uint64_t row = *begin;
-        if (status[row] != 0)
-            throw InputError(fmt::format("{}: protein {} was not embedded ({}); take its label out of {}", file.path(),
-                                         id,
-                                         status[row] == 1   ? "no residues"
-                                         : status[row] == 2 ? "too long for the model"
-                                                            : "letters that are no residues",
-                                         proteins.file));
-        if (proteins.lengths[i] != 0 && lengths[row] != proteins.lengths[i])
+        const bool there = has_vectors(status[row], lengths[row]);
+        if (there && proteins.lengths[i] != 0 && lengths[row] != proteins.lengths[i])
             throw InputError(fmt::format("protein {} has {} residues in {}, but {} in {}; they must be of the same one",
                                          id, lengths[row], file.path(), proteins.lengths[i], proteins.file));
         const bool residues = proteins.task == Task::secondary_structure;
-        found.push_back({id, row, residues ? Rows{offsets[row], lengths[row]} : Rows{row, 1}, std::nullopt});
+        found.push_back(
+            {id, row, residues ? Rows{offsets[row], lengths[row]} : Rows{row, 1}, std::nullopt, status[row], there});
         if (!checksums.empty()) found.back().checksum = checksums[3 * row + (residues ? 0 : 1)];
     }
     return found;
@@ -90,6 +88,15 @@ Features describe(const Hdf5File& file, const std::string& dataset) {
     features.encoder = file.text_attribute("/", "config");
     features.checkpoint_hash = file.unsigned_attribute("/", "checkpoint_hash");
     return features;
+}
+
+/// Throws InputError for vectors that are not finite: a head would learn from them in silence.
+void require_finite(const float* values, std::size_t count, const std::string& path, const std::string& id) {
+    if (std::all_of(values, values + count, [](float value) { return std::isfinite(value); })) return;
+    throw InputError(
+        fmt::format("{}: the vectors of protein {} are not finite; embed with --residues float32 if they are too large "
+                    "for float16 (--embeddings FILE takes them), else take its label out",
+                    path, id));
 }
 
 /// What a reader compares with the checksum of what it has read: bytes as they are in the file.
@@ -120,14 +127,19 @@ Features embedding_features(const std::string& path, const LabelledProteins& pro
                                      residues ? "--residues float16 or float32" : "--pool mean"));
     Features features = describe(*file, dataset);
     features.description = fmt::format("{} of {}", residues ? "residue vectors" : "mean vectors", path);
-    features.read = [path, dataset, proteins = match_proteins(*file, proteins), read = row_reader(file, dataset)](
-                        std::uint32_t protein, float* values) {
-        const StoredProtein& stored = proteins[protein];
+    const std::vector<StoredProtein> all = match_proteins(*file, proteins);
+    for (std::uint32_t i = 0; i < all.size(); ++i)
+        if (!all[i].there) features.missing.push_back({i, all[i].status});
+    features.read = [path, dataset, all, read = row_reader(file, dataset), D = features.count](std::uint32_t protein,
+                                                                                               float* values) {
+        const StoredProtein& stored = all[protein];
+        PROTALBERT_CHECK(stored.there, "a protein without vectors is left out");
         read(stored.rows, values, [&](const void* data, std::size_t bytes) {
             if (stored.checksum && vector_checksum(stored.number, data, bytes) != *stored.checksum)
                 throw InputError(fmt::format("{} is damaged: the checksum of {} of protein {} is wrong; embed again",
                                              path, dataset, stored.id));
         });
+        require_finite(values, stored.rows.count * static_cast<std::size_t>(D), path, stored.id);
     };
     return features;
 }
@@ -135,19 +147,31 @@ Features embedding_features(const std::string& path, const LabelledProteins& pro
 Features piece_features(const std::string& path, std::uint64_t piece_length, const LabelledProteins& proteins,
                         const Communicator& communicator) {
     const auto file = open_embeddings(path, communicator);
+    std::vector<std::uint8_t> status(file->shape("/status").at(0));
+    file->read("/status", status.data(), {0, status.size()});
+    std::vector<WithoutVectors> missing;
     std::vector<std::vector<Rows>> rows;  // of each protein, ranges that follow one another
-    std::uint64_t row = 0;
-    for (const std::uint64_t length : proteins.lengths) {
+    std::uint64_t row = 0, number = 0;
+    for (std::uint32_t i = 0; i < proteins.count(); ++i) {
         std::vector<Rows>& ranges = rows.emplace_back();
-        for (const Piece& piece : cut_protein(length, piece_length)) {
+        bool there = true;
+        std::uint8_t why = 0;
+        for (const Piece& piece : cut_protein(proteins.lengths[i], piece_length)) {
             ranges.push_back({row + piece.kept - piece.first, piece.kept_count});
             row += piece.length;
+            PROTALBERT_CHECK(number < status.size(), "the file is of other pieces");
+            if (there) why = status[number];
+            there = there && has_vectors(status[number], piece.length);
+            ++number;
         }
+        if (!there) missing.push_back({i, why});
     }
-    PROTALBERT_CHECK(file->shape("/residues").at(0) == row, "the file is of other pieces");
+    PROTALBERT_CHECK(file->shape("/residues").at(0) == row && number == status.size(), "the file is of other pieces");
     Features features = describe(*file, "/residues");
     features.description = path;
-    features.read = [rows = std::move(rows), read = row_reader(file, "/residues"), D = features.count,
+    features.missing = std::move(missing);
+    features.read = [path, ids = proteins.ids, rows = std::move(rows), read = row_reader(file, "/residues"),
+                     D = features.count,
                      pooled = proteins.task == Task::localization](std::uint32_t protein, float* values) {
         std::vector<float> vectors;
         std::vector<double> sums(static_cast<std::size_t>(pooled ? D : 0), 0.0);
@@ -155,11 +179,13 @@ Features piece_features(const std::string& path, std::uint64_t piece_length, con
         for (const Rows& range : rows[protein]) {
             if (!pooled) {
                 read(range, values, {});
+                require_finite(values, range.count * static_cast<std::size_t>(D), path, ids[protein]);
                 values += static_cast<std::int64_t>(range.count) * D;
                 continue;
             }
             vectors.resize(range.count * sums.size());
             read(range, vectors.data(), {});
+            require_finite(vectors.data(), vectors.size(), path, ids[protein]);
             for (std::size_t i = 0; i < vectors.size(); ++i) sums[i % sums.size()] += static_cast<double>(vectors[i]);
             residues += range.count;
         }

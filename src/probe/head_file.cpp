@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -134,6 +135,8 @@ HeadFile read_file(const std::string& path) {
         if (tensor.checksum() != file.unsigned_attribute(dataset, checksum_name))
             throw InputError(
                 fmt::format("{} is damaged: the checksum of {} is wrong; train the head again", path, dataset));
+        if (!std::all_of(tensor.values.begin(), tensor.values.end(), [](float value) { return std::isfinite(value); }))
+            throw InputError(fmt::format("{}: {} has values that are not finite; train the head again", path, dataset));
         return tensor.values;
     };
     for (const Convolution& convolution : layout.all()) {

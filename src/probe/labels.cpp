@@ -4,49 +4,23 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
+#include <optional>
 #include <string_view>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
+#include "base/progress.hpp"
 #include "base/random.hpp"
 #include "data/vocabulary.hpp"
+#include "probe/locations.hpp"
 #include "probe/records.hpp"
 
 namespace protalbert {
 namespace {
 
-/// The word without case, and with blanks of every kind as dots.
-std::string simple(std::string_view word) {
-    std::string text;
-    for (const char letter : word)
-        text +=
-            letter == '_' || letter == ' ' ? '.' : static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-    return text;
-}
-
-/// SET=..., VALIDATION=... and the word "test" of a header.
-Split read_split(const std::string& path, const Record& record) {
-    Split split = Split::train;
-    bool validation = false;
-    for (const std::string& field : record.fields) {
-        const std::string word = simple(field);
-        if (word == "test" || word == "set=test") {
-            split = Split::test;
-        } else if (word == "validation=true" || word == "set=validation") {
-            validation = true;
-        } else if (word.starts_with("set=") && word != "set=train") {
-            throw InputError(fmt::format("{}: '{}' is not known; write SET=train, SET=test or SET=validation",
-                                         record_place(path, record), field));
-        } else if (word.starts_with("validation=") && word != "validation=false") {
-            throw InputError(fmt::format("{}: '{}' is not known; write VALIDATION=True or VALIDATION=False",
-                                         record_place(path, record), field));
-        }
-    }
-    return split == Split::train && validation ? Split::validation : split;
-}
-
-/// Classes of a record's letters; -1 for '-' and '.'.
-std::vector<std::int8_t> read_classes(const std::string& path, const Record& record, const LabelKind& kind) {
+/// Classes of a record's letters; -1 for '-' and '.', which are added to `unlabelled` where it lacks them.
+std::vector<std::int8_t> read_classes(const std::string& path, const Record& record, const LabelKind& kind,
+                                      std::string& unlabelled) {
     std::vector<std::int8_t> classes;
     classes.reserve(record.text.size());
     for (const char letter : record.text) {
@@ -55,9 +29,35 @@ std::vector<std::int8_t> read_classes(const std::string& path, const Record& rec
             throw InputError(
                 fmt::format("{}: label '{}' of residue {} is none of {}; write '-' where there is no label",
                             record_place(path, record), letter, classes.size() + 1, kind.letters));
+        if (found == std::string::npos && unlabelled.find(letter) == std::string::npos) unlabelled += letter;
         classes.push_back(found == std::string::npos ? std::int8_t{-1} : static_cast<std::int8_t>(found));
     }
     return classes;
+}
+
+/// What the headers say about each protein's split, over all files.
+struct ToldSplits {
+    std::vector<std::optional<Split>> splits;  ///< [N]
+    std::vector<std::string> places;           ///< [N] of the headers that name the proteins
+
+    void add(std::size_t protein, std::optional<Split> split, const std::string& place) {
+        splits[protein] = agreed_split(splits[protein], places[protein], split, place);
+    }
+};
+
+/// Proteins whose split is told nowhere are for training. Said aloud where others have fields that tell it.
+void set_splits(LabelledProteins& proteins, const ToldSplits& told, bool fields_expected,
+                const Communicator& communicator) {
+    std::size_t without = 0, first = 0;
+    for (std::size_t i = 0; i < told.splits.size(); ++i) {
+        proteins.splits.push_back(told.splits[i].value_or(Split::train));
+        if (!told.splits[i] && without++ == 0) first = i;
+    }
+    if (fields_expected && without > 0 && communicator.root())
+        log_warning(
+            fmt::format("{} of {} proteins have no SET=train or SET=test in their header (the first is {}): "
+                        "they are for training",
+                        format_count(without), format_count(proteins.count()), told.places[first]));
 }
 
 void check_length(std::size_t length, std::size_t wanted, const std::string& place, const std::string& what,
@@ -69,6 +69,7 @@ void check_length(std::size_t length, std::size_t wanted, const std::string& pla
 
 LabelledProteins read_structure(const LabelFiles& files, const Communicator& communicator) {
     LabelledProteins proteins;
+    ToldSplits told;
     const std::span<const LabelKind> kinds = label_kinds(Task::secondary_structure);
     const std::string* const paths[] = {&files.three_state, &files.eight_state, &files.disorder};
     PROTALBERT_CHECK(kinds.size() == std::size(paths), "each kind of label has its file");
@@ -84,23 +85,28 @@ LabelledProteins read_structure(const LabelFiles& files, const Communicator& com
             proteins.rows = {0};
             for (const Record& record : records) {
                 proteins.ids.push_back(record.id);
-                proteins.splits.push_back(read_split(path, record));
                 proteins.lengths.push_back(record.text.size());
                 proteins.rows.push_back(proteins.rows.back() + record.text.size());
+                told.places.push_back(record_place(path, record));
             }
+            told.splits.resize(records.size());
         }
         proteins.kinds.push_back(kinds[k]);
+        LabelSource source{path, ""};
         std::vector<std::int8_t>& labels = proteins.labels.emplace_back();
         labels.reserve(proteins.rows.back());
         for (std::size_t i = 0; i < proteins.count(); ++i) {
             const Record& record = first ? records[i] : index.find(proteins.ids[i], proteins.file);
             check_length(record.text.size(), proteins.lengths[i], record_place(path, record), "labels", proteins.file);
-            const std::vector<std::int8_t> classes = read_classes(path, record, kinds[k]);
+            told.add(i, read_split(path, record), record_place(path, record));
+            const std::vector<std::int8_t> classes = read_classes(path, record, kinds[k], source.unlabelled);
             labels.insert(labels.end(), classes.begin(), classes.end());
         }
+        proteins.sources.push_back(source);
     }
     if (proteins.kinds.empty())
         throw InputError("there are no labels; give one or more of --three-state, --eight-state and --disorder");
+    set_splits(proteins, told, true, communicator);
     return proteins;
 }
 
@@ -123,52 +129,37 @@ void apply_mask(LabelledProteins& proteins, const std::string& path, const Commu
     }
 }
 
-/// "Nucleus-S" to classes of location and membrane.
-std::pair<std::int8_t, std::int8_t> read_location(const std::string& path, const Record& record) {
-    const std::span<const LabelKind> kinds = label_kinds(Task::localization);
-    const auto refuse = [&](const std::string& why) {
-        return InputError(fmt::format("{}: {}; a header is >ID Location-M|S|U [test], for example >P12345 Nucleus-S",
-                                      record_place(path, record), why));
-    };
-    if (record.fields.empty()) throw refuse("there is no location behind the id");
-    const std::string& field = record.fields.front();
-    const std::size_t hyphen = field.rfind('-');
-    const std::string_view bound = hyphen == std::string::npos ? "" : std::string_view(field).substr(hyphen + 1);
-    if (bound != "M" && bound != "S" && bound != "U")
-        throw refuse(fmt::format("'{}' does not end in -M, -S or -U", field));
-    const auto membrane = static_cast<std::int8_t>(bound == "U" ? -1 : bound == "M");
-    const std::string name = simple(field.substr(0, hyphen));
-    for (std::size_t c = 0; c < kinds[0].classes.size(); ++c)
-        if (name == simple(kinds[0].classes[c])) return {static_cast<std::int8_t>(c), membrane};
-    if (name == "cytoplasm-nucleus") return {std::int8_t{-1}, membrane};
-    throw refuse(fmt::format("location '{}' is none of {} and Cytoplasm-Nucleus", field.substr(0, hyphen),
-                             fmt::join(kinds[0].classes, ", ")));
-}
-
 LabelledProteins read_localization(const std::string& path, const Communicator& communicator) {
     LabelledProteins proteins;
     proteins.task = Task::localization;
     proteins.file = path;
     const std::span<const LabelKind> kinds = label_kinds(Task::localization);
     proteins.kinds.assign(kinds.begin(), kinds.end());
+    proteins.sources.assign(kinds.size(), {path, ""});
     proteins.labels.resize(kinds.size());
     proteins.rows = {0};
     const std::vector<Record> records = read_records(path, "the label file", communicator);
     const RecordIndex unique(path, "label", records);
+    ToldSplits told;
+    bool fields = false;
     for (const Record& record : records) {
-        const auto [location, membrane] = read_location(path, record);
+        const LocatedProtein protein = read_location(path, record);
         proteins.ids.push_back(record.id);
-        proteins.splits.push_back(read_split(path, record));
+        told.splits.push_back(protein.split);
+        told.places.push_back(record_place(path, record));
+        fields = fields || read_split(path, record).has_value();
         proteins.lengths.push_back(record.text.size() - (record.text.ends_with('*') ? 1 : 0));
         proteins.rows.push_back(proteins.rows.back() + 1);
-        proteins.labels[0].push_back(location);
-        proteins.labels[1].push_back(membrane);
+        proteins.labels[0].push_back(protein.location);
+        proteins.labels[1].push_back(protein.membrane);
     }
+    set_splits(proteins, told, fields, communicator);
     return proteins;
 }
 
-/// Moves a share of the training proteins to validation when the files have none there.
-void hold_out(LabelledProteins& proteins, double share, std::uint64_t seed) {
+}  // namespace
+
+void hold_out_validation(LabelledProteins& proteins, double share, std::uint64_t seed) {
     const std::vector<std::uint32_t> train = proteins.members(Split::train);
     if (!proteins.members(Split::validation).empty() || train.size() < 2) return;
     const auto count = std::clamp(static_cast<std::size_t>(share * static_cast<double>(train.size())), std::size_t{1},
@@ -176,8 +167,6 @@ void hold_out(LabelledProteins& proteins, double share, std::uint64_t seed) {
     for (std::size_t i = 0; i < count; ++i)
         proteins.splits[train[permute(i, train.size(), seed, Purpose::head, ~0U, 0)]] = Split::validation;
 }
-
-}  // namespace
 
 std::vector<std::uint32_t> LabelledProteins::members(Split split) const {
     std::vector<std::uint32_t> numbers;
@@ -191,19 +180,21 @@ LabelledProteins read_labels(Task task, const LabelFiles& files, double validati
     LabelledProteins proteins = task == Task::secondary_structure ? read_structure(files, communicator)
                                                                   : read_localization(files.localization, communicator);
     if (task == Task::secondary_structure && !files.mask.empty()) apply_mask(proteins, files.mask, communicator);
-    hold_out(proteins, validation_share, seed);
+    hold_out_validation(proteins, validation_share, seed);
     return proteins;
 }
 
 LabelledProteins labels_of_kinds(const LabelledProteins& proteins, const std::vector<LabelKind>& kinds) {
     LabelledProteins chosen = proteins;
     chosen.kinds = kinds;
+    chosen.sources.assign(kinds.size(), {});
     chosen.labels.assign(kinds.size(), std::vector<std::int8_t>(proteins.rows.back(), -1));
     bool any = false;
     for (std::size_t k = 0; k < kinds.size(); ++k)
         for (std::size_t from = 0; from < proteins.kinds.size(); ++from)
             if (proteins.kinds[from].name == kinds[k].name) {
                 chosen.labels[k] = proteins.labels[from];
+                chosen.sources[k] = proteins.sources[from];
                 any = true;
             }
     if (!any) throw InputError(fmt::format("the head predicts nothing that {} has labels of", proteins.file));

@@ -1,21 +1,19 @@
 #pragma once
 // Proteins with labels, matched by id over label files, masks and residues.
 //
-// Secondary structure: FASTA with a letter a residue, headers ">ID SET=train|test VALIDATION=True|False" as in FLIP;
+// Secondary structure: FASTA with a letter a residue, headers ">ID SET=train|test VALIDATION=True|False" (split.hpp);
 // one file a kind of labels; a mask with 1 where structure labels count. '-' and '.' are residues without label.
-// Localization: ">ID Location-M|S|U [test]" as DeepLoc 1.0 has them, above the residues. U: it is not known whether the
-// protein is bound to a membrane. Locations beyond the ten (Cytoplasm-Nucleus) are none.
+// Localization: FASTA of the residues with headers that tell the location (locations.hpp).
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.hpp"
+#include "probe/split.hpp"
 #include "probe/task.hpp"
 
 namespace protalbert {
-
-enum class Split : std::uint8_t { train, validation, test };
 
 /// The label files of a call; empty where there is none.
 struct LabelFiles {
@@ -24,13 +22,20 @@ struct LabelFiles {
     std::string localization;
 };
 
+/// Where the labels of a kind were read.
+struct LabelSource {
+    std::string file;
+    std::string unlabelled;  ///< which of '-' and '.' the file has: letters that are no label
+};
+
 /// The same on every rank: a byte a label, and the ids.
 struct LabelledProteins {
     Task task = Task::secondary_structure;
-    std::string file;              ///< that names the proteins
-    std::vector<LabelKind> kinds;  ///< [K] those that there are labels of
-    std::vector<std::string> ids;  ///< [N]
-    std::vector<Split> splits;     ///< [N]
+    std::string file;                  ///< that names the proteins
+    std::vector<LabelKind> kinds;      ///< [K] those that there are labels of
+    std::vector<LabelSource> sources;  ///< [K]
+    std::vector<std::string> ids;      ///< [N]
+    std::vector<Split> splits;         ///< [N]
     /// [N] residues of each protein.
     std::vector<std::uint64_t> lengths;
     /// [N + 1] first labelled row of each protein: its residues, or itself.
@@ -43,10 +48,14 @@ struct LabelledProteins {
     std::vector<std::uint32_t> members(Split split) const;
 };
 
-/// Reads them. Where no protein is for validation, a share of the training proteins is, chosen by the seed. Collective.
-/// Throws InputError naming file, line, protein and letter for what does not fit.
+/// Reads them. Where no protein is for validation, a share of the training proteins is, chosen by the seed. Warns of
+/// proteins whose split is told nowhere. Collective. Throws InputError naming file, line, protein and letter for what
+/// does not fit.
 LabelledProteins read_labels(Task task, const LabelFiles& files, double validation_share, std::uint64_t seed,
                              const Communicator& communicator);
+
+/// Moves that share of the training proteins to validation when there is no protein for it.
+void hold_out_validation(LabelledProteins& proteins, double share, std::uint64_t seed);
 
 /// The same proteins with exactly these kinds: no labels of a kind that the files did not have. Throws InputError when
 /// none is left.

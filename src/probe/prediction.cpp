@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
@@ -12,6 +13,7 @@
 #include "base/progress.hpp"
 #include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
+#include "comm/run_lock.hpp"
 #include "embed/embed.hpp"
 #include "embed/embedder.hpp"
 #include "embed/plan.hpp"
@@ -20,6 +22,7 @@
 #include "probe/evaluation.hpp"
 #include "probe/head_batch.hpp"
 #include "probe/head_file.hpp"
+#include "probe/output_place.hpp"
 #include "probe/pieces.hpp"
 #include "probe/prediction_file.hpp"
 #include "probe/probe.hpp"
@@ -48,6 +51,13 @@ struct PieceBatch {
     std::vector<std::int64_t> kept;
     std::vector<std::int64_t> framed{0};   ///< [S + 1] where each protein's rows begin in `kept`
     std::vector<std::int64_t> offsets{0};  ///< [S + 1] the same without frames
+    std::vector<std::size_t> proteins;     ///< [pieces] place among the batch's proteins
+};
+
+/// Of a batch's proteins.
+struct BatchPredictions {
+    std::vector<std::vector<float>> probabilities;  ///< [K][rows, C], protein after protein
+    std::vector<bool> finite;                       ///< [S] whether the vectors are numbers
 };
 
 PieceBatch make_piece_batch(const Work& work, std::span<const WorkItem> items, std::uint64_t piece_length,
@@ -64,6 +74,7 @@ PieceBatch make_piece_batch(const Work& work, std::span<const WorkItem> items, s
             for (std::uint64_t r = 0; r < piece.kept_count; ++r)
                 batch.kept.push_back(first + static_cast<std::int64_t>(r));
             row += static_cast<std::int64_t>(piece.length);
+            batch.proteins.push_back(batch.offsets.size() - 1);
         }
         batch.kept.push_back(batch.kept.back());
         batch.framed.push_back(static_cast<std::int64_t>(batch.kept.size()));
@@ -77,18 +88,25 @@ class Predictor {
   public:
     Predictor(const Model& model, const Head& head) : model_(model), head_(head) {}
 
-    /// Probabilities [rows, C] of each kind for the proteins of a batch, one after another.
-    std::vector<std::vector<float>> predict(const PieceBatch& pieces) {
+    BatchPredictions predict(const PieceBatch& pieces) {
         Backend& backend = *model_.backend;
         const std::int64_t H = model_.config.hidden, S = static_cast<std::int64_t>(pieces.offsets.size()) - 1;
         grow(pieces);
         upload_batch(batch_, pieces.packed, backend, default_stream);
         const Activations last = encode(model_, batch_, encoder_workspace_, default_stream);
         backend.extract_residues(residues_.data(), OutputType::float32, last, batch_.sequences, H, default_stream);
+        // A ReLU makes 0 of what is no number; a mean over residues does not.
+        backend.mean_residues(piece_means_.as<float>(), last, batch_.sequences, H, default_stream);
+        std::vector<float> means(pieces.proteins.size() * static_cast<std::size_t>(H));
+        backend.download(means.data(), piece_means_.data(), means.size() * sizeof(float), default_stream);
 
         // Rows of float32 from here on, by the head's backend.
         Backend& exact = *head_.backend;
         backend.synchronize(default_stream);
+        BatchPredictions predictions;
+        predictions.finite.assign(static_cast<std::size_t>(S), true);
+        for (std::size_t i = 0; i < means.size(); ++i)
+            if (!std::isfinite(means[i])) predictions.finite[pieces.proteins[i / static_cast<std::size_t>(H)]] = false;
         const bool of_residues = head_.config.task == Task::secondary_structure;
         std::vector<std::int64_t> kept = pieces.kept, offsets = pieces.offsets;
         if (of_residues) {
@@ -113,7 +131,8 @@ class Predictor {
         }
         batch.sequences = {S, offsets.back(), upload_values(offsets_, offsets, exact, default_stream), offsets.data()};
         head_forward(head_, batch, head_workspace_, {}, default_stream);
-        return probabilities(offsets.back());
+        predictions.probabilities = probabilities(offsets.back());
+        return predictions;
     }
 
   private:
@@ -131,6 +150,8 @@ class Predictor {
             kept_ = DeviceMemory(exact, static_cast<std::size_t>(rows) * row);
             head_workspace_ = make_head_workspace(head_, rows, false);
         }
+        const std::size_t mean_bytes = pieces.proteins.size() * row;
+        if (piece_means_.bytes() < mean_bytes) piece_means_ = DeviceMemory(*model_.backend, mean_bytes);
         if (means_.bytes() < static_cast<std::size_t>(S) * row)
             means_ = DeviceMemory(exact, static_cast<std::size_t>(S) * row);
     }
@@ -152,41 +173,63 @@ class Predictor {
     const Head& head_;
     InferenceWorkspace encoder_workspace_;
     DeviceBatch batch_;
-    DeviceMemory residues_;  // [residues of all pieces, H]
-    DeviceMemory kept_;      // [rows, H]
-    DeviceMemory means_;     // [S, H]
+    DeviceMemory residues_;     // [residues of all pieces, H]
+    DeviceMemory kept_;         // [rows, H]
+    DeviceMemory means_;        // [S, H]
+    DeviceMemory piece_means_;  // [pieces, H]
     DeviceMemory rows_, framed_, offsets_;
     HeadWorkspace head_workspace_;
 };
 
-/// Computes this rank's batches and writes each protein's rows.
-void compute(const Work& work, const Model& model, const Head& head, std::uint64_t piece_length,
-             const Vocabulary& vocabulary, Hdf5File& file, const Communicator& communicator) {
+/// Computes this rank's batches and writes each protein's rows; how many proteins of this rank have vectors that are no
+/// numbers, and so no prediction.
+std::uint64_t compute(const Work& work, const Model& model, const Head& head, std::uint64_t piece_length,
+                      const Vocabulary& vocabulary, Hdf5File& file, const Communicator& communicator) {
     const bool of_residues = head.config.task == Task::secondary_structure;
     Predictor predictor(model, head);
     std::uint64_t own = 0;
     for (const WorkItem& item : work.items) own += item.length;
     Progress progress("predicting", own, "residues", communicator.root());
-    std::uint64_t done = 0;
+    std::uint64_t done = 0, not_finite = 0;
     for (std::size_t b = 0; b < work.batches.size(); ++b) {
-        const std::vector<std::vector<float>> probabilities =
+        BatchPredictions predictions =
             predictor.predict(make_piece_batch(work, work.batch(b), piece_length, vocabulary));
-        for (std::size_t k = 0; k < probabilities.size(); ++k) {
+        for (std::size_t k = 0; k < predictions.probabilities.size(); ++k) {
+            std::vector<float>& probabilities = predictions.probabilities[k];
             const auto C = static_cast<std::size_t>(head.layout.outputs[k].out);
-            const std::vector<std::uint8_t> classes = most_probable(probabilities[k], head.layout.outputs[k].out);
-            std::size_t row = 0;
+            std::vector<std::uint8_t> classes = most_probable(probabilities, head.layout.outputs[k].out);
+            std::size_t row = 0, place = 0;
             for (const WorkItem& item : work.batch(b)) {
                 const std::size_t count = of_residues ? item.length : 1;
-                write_predictions(file, head.config.kinds[k], of_residues ? item.first_row : item.protein,
-                                  std::span(probabilities[k]).subspan(row * C, count * C),
-                                  std::span(classes).subspan(row, count));
+                const std::span<float> values = std::span(probabilities).subspan(row * C, count * C);
+                const std::span<std::uint8_t> letters = std::span(classes).subspan(row, count);
+                if (!predictions.finite[place++]) {
+                    std::fill(values.begin(), values.end(), std::numeric_limits<float>::quiet_NaN());
+                    std::fill(letters.begin(), letters.end(), no_class);
+                }
+                write_predictions(file, head.config.kinds[k], of_residues ? item.first_row : item.protein, values,
+                                  letters);
                 row += count;
             }
+        }
+        std::size_t place = 0;
+        for (const WorkItem& item : work.batch(b)) {
+            if (predictions.finite[place++]) continue;
+            write_not_finite(file, item.protein);
+            ++not_finite;
         }
         for (const WorkItem& item : work.batch(b)) done += item.length;
         progress.update(done);
     }
     progress.finish();
+    return not_finite;
+}
+
+std::vector<std::string> fasta_paths(const std::string& output, const HeadConfig& config) {
+    if (config.task == Task::localization) return {output + ".localization.fasta"};
+    std::vector<std::string> paths;
+    for (const LabelKind& kind : config.kinds) paths.push_back(output + "." + kind.name + ".fasta");
+    return paths;
 }
 
 }  // namespace
@@ -196,6 +239,15 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
     const std::string predictions = options.output + ".h5";
     on_root(communicator, [&] { require_writable_place(predictions, "file of predictions"); });
     const HeadFile file = read_head(options.head, communicator);
+    on_root(communicator, [&] {
+        std::vector<std::string> others = options.inputs;
+        others.insert(others.end(), {options.head, options.checkpoint});
+        require_apart(predictions, "--output", others);
+        for (const std::string& path : fasta_paths(options.output, file.config))
+            require_apart(path, "--output", others);
+    });
+    RunLock lock;
+    lock.take(output_place(predictions, "--output"), true, communicator);
     if (file.config.task != options.task)
         throw InputError(fmt::format("{} is a head for --task {}", options.head, task_name(file.config.task)));
     const WeightSource source = open_weights(options.checkpoint, communicator);
@@ -210,13 +262,15 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
 
     // 2. Proteins and batches.
     const auto positions = static_cast<std::uint64_t>(std::max<std::int64_t>(0, config.positions - special_tokens));
-    const auto piece_length = static_cast<std::uint64_t>(file.piece_length);
+    const bool windows = options.too_long == TooLong::window && file.piece_length == 0;
+    const std::uint64_t piece_length = windows ? positions : static_cast<std::uint64_t>(file.piece_length);
     if (piece_length > positions)
         throw InputError(fmt::format("head {} is for pieces of {} residues, but {} takes {} at the most", options.head,
                                      piece_length, source.place, positions));
     const std::uint64_t longest = piece_length > 0 ? longest_sequence : positions;
-    ProteinInput input = read_proteins(options.inputs, options.format, options.invalid, options.too_long, longest,
-                                       vocabulary, communicator);
+    ProteinInput input =
+        read_proteins(options.inputs, options.format, options.invalid,
+                      piece_length > 0 ? TooLong::error : options.too_long, longest, vocabulary, communicator);
     const std::int64_t batch_tokens =
         options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, *backend);
     const std::vector<std::uint32_t> lengths = gather_lengths(input, communicator);
@@ -239,7 +293,8 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
         share_work(plan, lengths, batches, batch_costs(plan, lengths, config), std::move(input.runs), communicator);
 
     // 4. Predictions, and their label strings.
-    compute(work, model, head, piece_length, vocabulary, output, communicator);
+    std::uint64_t not_finite = compute(work, model, head, piece_length, vocabulary, output, communicator);
+    communicator.sum(&not_finite, 1);
     output.close();
     std::string names;
     on_root(communicator, [&] {
@@ -247,9 +302,15 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
         for (const std::string& path : write_fasta(predictions, options.output, file.config)) names += " and " + path;
     });
     names = communicator.broadcast(names, 0);
-    log_information(
-        fmt::format("{}{} hold the predictions of {} proteins{}", predictions, names, format_count(proteins),
-                    without > 0 ? fmt::format("; {} have none (/status says why)", format_count(without)) : ""));
+    log_information(fmt::format(
+        "{}{} hold the predictions of {} proteins{}", predictions, names, format_count(proteins),
+        without + not_finite > 0 ? fmt::format("; {} have none (/status says why)", format_count(without + not_finite))
+                                 : ""));
+    if (not_finite > 0 && communicator.root())
+        log_warning(
+            fmt::format("{} proteins have vectors that are not finite (/status 5), and no prediction: are the "
+                        "weights of {} damaged, or too large for --precision?",
+                        format_count(not_finite), source.place));
     return exit_done;
 }
 

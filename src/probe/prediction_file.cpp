@@ -136,6 +136,11 @@ void write_predictions(Hdf5File& file, const LabelKind& kind, std::uint64_t firs
     file.write_independent("/" + kind.name + "/classes", classes.data(), {first_row, classes.size()});
 }
 
+void write_not_finite(Hdf5File& file, std::uint64_t protein) {
+    constexpr std::uint8_t status = 5;  // as in embeddings files
+    file.write_independent("/status", &status, {protein, 1});
+}
+
 std::vector<std::string> write_fasta(const std::string& predictions, const std::string& output,
                                      const HeadConfig& config) {
     const Hdf5File file = Hdf5File::open_alone(predictions);

@@ -27,6 +27,9 @@ Hdf5File create_predictions(const std::string& path, const HeadConfig& config, c
 void write_predictions(Hdf5File& file, const LabelKind& kind, std::uint64_t first_row,
                        std::span<const float> probabilities /*[rows, C]*/, std::span<const std::uint8_t> classes);
 
+/// Says in /status that a protein's vectors are not finite; by any rank at any time.
+void write_not_finite(Hdf5File& file, std::uint64_t protein);
+
 /// Label strings of a finished file as FASTA: OUTPUT.KIND.fasta with a letter a residue, or OUTPUT.localization.fasta
 /// with headers as DeepLoc's and the classes' probabilities. By one rank. Returns the names.
 std::vector<std::string> write_fasta(const std::string& predictions, const std::string& output,

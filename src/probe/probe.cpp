@@ -13,9 +13,13 @@
 #include "base/progress.hpp"
 #include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
+#include "comm/run_lock.hpp"
 #include "probe/encoder_features.hpp"
 #include "probe/evaluation.hpp"
 #include "probe/head_file.hpp"
+#include "probe/label_checks.hpp"
+#include "probe/left_out.hpp"
+#include "probe/output_place.hpp"
 #include "probe/report.hpp"
 
 namespace protalbert {
@@ -47,12 +51,37 @@ void report_proteins(const LabelledProteins& proteins) {
     log_information(fmt::format("{}: {} proteins to train on, {} for validation, {} for the test", proteins.file,
                                 count(Split::train), count(Split::validation), count(Split::test)));
     for (std::size_t k = 0; k < proteins.kinds.size(); ++k) {
-        const auto labelled = std::count_if(proteins.labels[k].begin(), proteins.labels[k].end(),
-                                            [](std::int8_t label) { return label >= 0; });
-        log_information(fmt::format(
-            "  {}: {} labels of {} {}", proteins.kinds[k].title, format_count(static_cast<std::uint64_t>(labelled)),
-            format_count(proteins.rows.back()), proteins.task == Task::secondary_structure ? "residues" : "proteins"));
+        std::uint64_t labelled = 0, rows = 0;
+        for (const Split split : {Split::train, Split::validation, Split::test}) {
+            labelled += labelled_rows(proteins, k, proteins.members(split));
+            rows += static_cast<std::uint64_t>(row_count(proteins, proteins.members(split)));
+        }
+        log_information(fmt::format("  {}: {} labels of {} {}", proteins.kinds[k].title, format_count(labelled),
+                                    format_count(rows),
+                                    proteins.task == Task::secondary_structure ? "residues" : "proteins"));
     }
+}
+
+std::vector<std::string> files_read(const ProbeOptions& options) {
+    const LabelFiles& labels = options.labels;
+    return {labels.three_state,
+            labels.eight_state,
+            labels.disorder,
+            labels.mask,
+            labels.localization,
+            options.vectors.embeddings,
+            options.vectors.checkpoint,
+            options.vectors.proteins};
+}
+
+/// Leaves out what has no vectors; everything that follows sees the proteins that are left.
+void keep_embedded(LabelledProteins& proteins, const Features& features, const ProbeOptions& options,
+                   const std::vector<Split>& sets, const std::string& remedy, const Communicator& communicator) {
+    if (features.missing.empty()) return;
+    leave_out(proteins, features.missing, remedy, communicator);
+    hold_out_validation(proteins, options.validation_share, options.settings.seed);
+    report_proteins(proteins);
+    warn_of_missing_classes(proteins, sets, communicator);
 }
 
 Json settings_json(const ProbeOptions& options, const LabelledProteins& proteins) {
@@ -69,6 +98,7 @@ Json settings_json(const ProbeOptions& options, const LabelledProteins& proteins
         json[split == Split::train        ? "training_proteins"
              : split == Split::validation ? "validation_proteins"
                                           : "test_proteins"] = proteins.members(split).size();
+    json["proteins_without_vectors"] = proteins.members(Split::none).size();
     json["program"] = program_version();
     return json;
 }
@@ -115,12 +145,26 @@ void publish(const Report& report, const std::string& path, const Communicator& 
 int train_probe(ProbeOptions options, const Communicator& communicator) {
     // 1. Labels, and a place for what will be written, before anything long.
     on_root(communicator, [&] {
+        std::vector<std::string> others = files_read(options);
         require_writable_place(options.head, "head");
-        if (!options.report.empty()) require_writable_place(options.report, "report");
+        require_apart(options.head, "--output", others);
+        if (options.report.empty()) return;
+        require_writable_place(options.report, "report");
+        others.push_back(options.head);
+        require_apart(options.report, "--report", others);
     });
-    const LabelledProteins proteins =
-        read_labels(options.task, options.labels, options.validation_share, options.settings.seed, communicator);
+    RunLock head_lock, report_lock;
+    head_lock.take(output_place(options.head, "--output"), true, communicator);
+    if (!options.report.empty()) report_lock.take(output_place(options.report, "--report"), true, communicator);
+    LabelledProteins proteins = with_training_labels(
+        read_labels(options.task, options.labels, options.validation_share, options.settings.seed, communicator),
+        communicator);
     report_proteins(proteins);
+    warn_of_missing_classes(proteins, {Split::train, Split::test}, communicator);
+    if (proteins.members(Split::test).empty() && communicator.root())
+        log_warning(fmt::format("{}: no protein is for the test (SET=test{}): the head will have no scores",
+                                proteins.file,
+                                options.task == Task::localization ? ", or the word test behind the location" : ""));
     if (options.vectors.proteins.empty() && options.task == Task::localization)
         options.vectors.proteins = options.labels.localization;
     // Stored vectors are of whole proteins, as far as anyone knows.
@@ -136,6 +180,14 @@ int train_probe(ProbeOptions options, const Communicator& communicator) {
     ScratchFiles scratch(communicator);
     const std::string embeddings = options.vectors.embeddings.empty() ? scratch.add(options.head + ".embeddings") : "";
     const Features features = encoder_features(options.vectors, embeddings, options.device, proteins, communicator);
+    keep_embedded(proteins, features, options, {Split::train, Split::test},
+                  options.vectors.embeddings.empty()
+                      ? fmt::format("--piece-length N takes long proteins in, with N of {} or less",
+                                    encoder_residues(options.vectors.checkpoint, communicator))
+                      : "--checkpoint PATH --proteins FILE --piece-length N, instead of --embeddings, takes long "
+                        "proteins in",
+                  communicator);
+    proteins = with_training_labels(proteins, communicator);
     const std::vector<std::uint32_t> test = proteins.members(Split::test);
     Report report{options.task, "test", proteins.kinds, {}, settings_json(options, proteins).dump()};
     TrainedHead trained;
@@ -168,7 +220,7 @@ int train_probe(ProbeOptions options, const Communicator& communicator) {
 
     // 4. The scores.
     if (test.empty())
-        log_information("no protein is for the test (SET=test, or the word test): nothing to score");
+        log_information("no protein is for the test: nothing to score");
     else
         publish(report, options.report, communicator);
     scratch.remove();
@@ -179,26 +231,41 @@ int evaluate_probe(const ProbeOptions& options, const Communicator& communicator
     const HeadFile file = read_head(options.head, communicator);
     if (file.config.task != options.task)
         throw InputError(fmt::format("{} is a head for --task {}", options.head, task_name(file.config.task)));
-    LabelledProteins proteins =
-        read_labels(options.task, options.labels, options.validation_share, options.settings.seed, communicator);
-    report_proteins(proteins);
-    VectorSource source = options.vectors;
-    source.piece_length = file.piece_length;
-    if (source.proteins.empty()) source.proteins = options.labels.localization;
-    const std::unique_ptr<Backend> backend = make_rank_backend(options.device, Precision::float32, communicator);
-    ScratchFiles scratch(communicator);
-    const std::string base = options.report.empty() ? options.head + ".evaluate" : options.report;
-    const std::string embeddings = source.embeddings.empty() ? scratch.add(base + ".embeddings") : "";
-    const Features features = encoder_features(source, embeddings, options.device, proteins, communicator);
-    check_features(file, options.head, features.count, features.checkpoint_hash, features.description);
-
     const Split split = options.set == "train"        ? Split::train
                         : options.set == "validation" ? Split::validation
                                                       : Split::test;
+    const bool computed = options.vectors.embeddings.empty();
+    const std::string base = options.report.empty() ? options.head + ".evaluate" : options.report;
+    RunLock lock;
+    if (computed || !options.report.empty()) {
+        on_root(communicator, [&] {
+            std::vector<std::string> others = files_read(options);
+            others.push_back(options.head);
+            require_writable_place(base, "report");
+            require_apart(base, "--report", others);
+        });
+        lock.take(output_place(base, "--report"), true, communicator);
+    }
+    LabelledProteins proteins =
+        read_labels(options.task, options.labels, options.validation_share, options.settings.seed, communicator);
+    report_proteins(proteins);
+    warn_of_missing_classes(proteins, {split}, communicator);
+    VectorSource source = options.vectors;
+    source.piece_length = computed ? file.piece_length : 0;
+    if (source.proteins.empty()) source.proteins = options.labels.localization;
+    const std::unique_ptr<Backend> backend = make_rank_backend(options.device, Precision::float32, communicator);
+    ScratchFiles scratch(communicator);
+    const std::string embeddings = computed ? scratch.add(base + ".embeddings") : "";
+    const Features features = encoder_features(source, embeddings, options.device, proteins, communicator);
+    check_features(file, options.head, features.count, features.checkpoint_hash, features.description);
+    keep_embedded(proteins, features, options, {split},
+                  "a head that was trained with --piece-length N takes long proteins in, with --checkpoint",
+                  communicator);
+
     const std::vector<std::uint32_t> numbers = proteins.members(split);
     if (numbers.empty())
-        throw InputError(
-            fmt::format("{} has no protein of the {} set; choose another with --set", proteins.file, options.set));
+        throw InputError(fmt::format("{} has no protein of the {} set{}; choose another with --set", proteins.file,
+                                     options.set, features.missing.empty() ? "" : " that has vectors"));
     const Head head = make_head(file.config, file.values, *backend);
     const LabelledProteins known = labels_of_kinds(proteins, file.config.kinds);
     const Evaluation evaluation = evaluate_head(head, features, known, numbers, communicator);

@@ -1,0 +1,62 @@
+#include "probe/left_out.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/log.hpp"
+#include "base/progress.hpp"
+#include "embed/proteins.hpp"
+
+namespace protalbert {
+namespace {
+
+// Of embeddings files.
+constexpr std::uint8_t embedded = 0, too_long = 2, embedded_by_windows = 4;
+
+const char* reason(std::uint8_t status) {
+    switch (status) {
+        case 1:
+            return "without residues";
+        case too_long:
+            return "too long for the encoder";
+        case 3:
+            return "with letters that are no residues";
+        case 5:
+            return "whose vectors are not finite";
+        default:
+            return "not embedded";
+    }
+}
+
+}  // namespace
+
+bool has_vectors(std::uint8_t status, std::uint64_t length) {
+    return length > 0 && (status == embedded || status == embedded_by_windows);
+}
+
+void leave_out(LabelledProteins& proteins, const std::vector<WithoutVectors>& missing, const std::string& remedy,
+               const Communicator& communicator) {
+    constexpr std::size_t named = 5;
+    std::map<std::uint8_t, std::vector<std::string>> ids;  // by status
+    for (const WithoutVectors& one : missing) {
+        proteins.splits[one.protein] = Split::none;
+        // A protein of no residues counts as embedded in some files.
+        ids[one.status == embedded || one.status == embedded_by_windows ? std::uint8_t{1} : one.status].push_back(
+            proteins.ids[one.protein]);
+    }
+    if (!communicator.root()) return;
+    for (const auto& entry : ids) {
+        const std::vector<std::string>& all = entry.second;
+        const std::vector<std::string> first(all.begin(),
+                                             all.begin() + static_cast<std::ptrdiff_t>(std::min(named, all.size())));
+        log_warning(fmt::format("{} {} {} left out of training, validation and test: {}{}{}", format_count(all.size()),
+                                all.size() == 1 ? "protein" : "proteins",
+                                fmt::format("{} {}", reason(entry.first), all.size() == 1 ? "is" : "are"),
+                                fmt::join(first, ", "), all.size() > named ? " ..." : "",
+                                entry.first == too_long ? "; " + remedy : ""));
+    }
+}
+
+}  // namespace protalbert

@@ -1,0 +1,168 @@
+#include "probe/split.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace protalbert {
+namespace {
+
+constexpr const char* remedy = "write SET=train, SET=test or SET=validation (or VALIDATION=True beside SET=train)";
+
+bool is_letter(char byte) { return std::isalpha(static_cast<unsigned char>(byte)) != 0; }
+bool is_upper(char byte) { return std::isupper(static_cast<unsigned char>(byte)) != 0; }
+
+std::string lower(std::string_view text) {
+    std::string word;
+    for (const char byte : text) word += static_cast<char>(std::tolower(static_cast<unsigned char>(byte)));
+    return word;
+}
+
+template <std::size_t N>
+bool is_one_of(std::string_view word, const std::array<std::string_view, N>& words) {
+    return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+/// test, testing, testset, train, trained, valid, validation ... but not strain, testis or testosterone.
+bool is_split_word(std::string_view word) {
+    constexpr std::array<std::string_view, 3> stems{"train", "test", "valid"};
+    constexpr std::array<std::string_view, 13> endings{"",     "s",    "set",   "sets", "ing",   "ingset",  "ed",
+                                                       "data", "fold", "split", "part", "ation", "ationset"};
+    return std::any_of(stems.begin(), stems.end(), [&](std::string_view stem) {
+        return word.starts_with(stem) && is_one_of(word.substr(stem.size()), endings);
+    });
+}
+
+/// Whether any word of `text` is about the split. Words end at what is no letter and before a capital behind a small
+/// letter (isTest).
+bool holds_split_word(std::string_view text) {
+    for (std::size_t first = 0; first < text.size();) {
+        std::size_t last = first;
+        while (last < text.size() && is_letter(text[last]) &&
+               (last == first || !is_upper(text[last]) || is_upper(text[last - 1])))
+            ++last;
+        if (last > first && is_split_word(lower(text.substr(first, last - first)))) return true;
+        first = std::max(last, first + 1);
+    }
+    return false;
+}
+
+/// KEY=VALUE or KEY:VALUE.
+struct Field {
+    std::string text;
+    char sign = '=';
+    std::string key, value;  ///< without case
+};
+
+/// Whether a field that is neither SET= nor VALIDATION= seems to be about the split.
+bool seems_of_split(const Field& field) {
+    // UniProt's: organism, its number, gene, evidence and version, none of which is ours.
+    constexpr std::array<std::string_view, 5> uniprot{"os", "ox", "gn", "pe", "sv"};
+    constexpr std::array<std::string_view, 4> short_words{"val", "dev", "eval", "holdout"};
+    if (field.sign == '=' && is_one_of(field.key, uniprot)) return false;
+    return holds_split_word(field.text) || is_one_of(field.key, short_words) || is_one_of(field.value, short_words);
+}
+
+/// The fields with '=' or ':'. Blanks around '=' do not part a field, nor do those behind the ':' of a word that is
+/// about sets: "SET = test", "split: test".
+std::vector<Field> read_fields(const Record& record) {
+    constexpr std::array<std::string_view, 9> set_words{
+        "set:", "split:", "stage:", "fold:", "part:", "phase:", "subset:", "dataset:", "partition:"};
+    std::vector<std::string> texts;
+    bool open = false;  // the last one's value is to come
+    for (const std::string& word : record.fields) {
+        if (open || (word.starts_with('=') && !texts.empty()))
+            texts.back() += word;
+        else
+            texts.push_back(word);
+        open = word.ends_with('=') || is_one_of(lower(word), set_words);
+    }
+    std::vector<Field> fields;
+    for (const std::string& text : texts) {
+        const std::size_t sign = text.find_first_of("=:");
+        if (sign == std::string::npos) continue;
+        fields.push_back({text, text[sign], lower(text.substr(0, sign)), lower(text.substr(sign + 1))});
+    }
+    return fields;
+}
+
+/// A value and the field that it is from.
+template <typename T>
+struct Told {
+    std::optional<T> value;
+    std::string field;
+};
+
+}  // namespace
+
+const char* split_name(Split split) {
+    switch (split) {
+        case Split::train:
+            return "training";
+        case Split::validation:
+            return "validation";
+        case Split::test:
+            return "test";
+        case Split::none:
+            return "no";
+    }
+    return "";
+}
+
+std::optional<Split> read_split(const std::string& path, const Record& record) {
+    const auto unknown = [&](const std::string& field, const std::string& what_to_do) {
+        return InputError(fmt::format("{}: '{}' is not known; {}", record_place(path, record), field, what_to_do));
+    };
+    const auto contradiction = [&](const std::string& one, const std::string& other) {
+        return InputError(fmt::format("{}: '{}' and '{}' contradict each other; leave the one that is right",
+                                      record_place(path, record), one, other));
+    };
+    const auto tell = [&](auto& told, auto value, const Field& field) {
+        if (told.value && *told.value != value) throw contradiction(told.field, field.text);
+        told = {value, field.text};
+    };
+
+    if (record.id.find('=') != std::string::npos && holds_split_word(record.id))
+        throw unknown(record.id, "write a blank behind the id and the split behind that, as in >ID SET=test");
+    Told<Split> set;
+    Told<bool> validation;
+    for (const Field& field : read_fields(record)) {
+        if (field.sign == '=' && field.key == "set") {
+            if (field.value != "train" && field.value != "test" && field.value != "validation" && field.value != "val")
+                throw unknown(field.text, remedy);
+            tell(set,
+                 field.value == "train"  ? Split::train
+                 : field.value == "test" ? Split::test
+                                         : Split::validation,
+                 field);
+        } else if (field.sign == '=' && field.key == "validation") {
+            if (field.value != "true" && field.value != "false")
+                throw unknown(field.text, "write VALIDATION=True or VALIDATION=False");
+            tell(validation, field.value == "true", field);
+        } else if (seems_of_split(field)) {
+            throw unknown(field.text, fmt::format("if it means the split, {}; else leave it out", remedy));
+        }
+    }
+    if (set.value && validation.value &&
+        ((*set.value == Split::test && *validation.value) || (*set.value == Split::validation && !*validation.value)))
+        throw contradiction(set.field, validation.field);
+    if (validation.value && *validation.value) return Split::validation;
+    if (!set.value && validation.value) return Split::train;
+    return set.value;
+}
+
+std::optional<Split> agreed_split(std::optional<Split> one, const std::string& place, std::optional<Split> other,
+                                  const std::string& other_place) {
+    if (one && other && *one != *other)
+        throw InputError(fmt::format("{} is for the {} set, but for the {} set by {}; let them say the same", place,
+                                     split_name(*one), split_name(*other), other_place));
+    return one ? one : other;
+}
+
+}  // namespace protalbert
