@@ -11,6 +11,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/buffer_size.hpp"
 #include "base/content.hpp"
 #include "base/error.hpp"
 #include "base/file_system.hpp"
@@ -19,7 +20,7 @@ namespace protalbert {
 namespace {
 
 // Compressed bytes read at once: large enough for parallel file systems, small beside a rank's memory.
-constexpr std::size_t raw_size = std::size_t{1} << 20;
+constexpr std::size_t raw_size = buffer_size(std::size_t{1} << 20);
 // zlib: the largest window, plus 16 for a gzip header and checksum.
 constexpr int gzip_window_bits = 15 + 16;
 constexpr int idle_milliseconds = 500;

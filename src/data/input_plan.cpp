@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/buffer_size.hpp"
 #include "base/content.hpp"
 #include "base/error.hpp"
 #include "base/file_system.hpp"
@@ -19,7 +20,7 @@
 namespace protalbert {
 namespace {
 
-constexpr std::size_t sample_size = std::size_t{1} << 20;
+constexpr std::size_t sample_size = buffer_size(std::size_t{1} << 20);
 // Seconds that a byte of gzip costs over those of a plain byte (measured: inflating takes about three times as long as
 // parsing, and proteins shrink to about 60 %).
 constexpr std::uint64_t gzip_cost = 6;

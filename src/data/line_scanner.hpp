@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/buffer_size.hpp"
 #include "base/content.hpp"
 #include "data/byte_source.hpp"
 
@@ -30,7 +31,7 @@ class LineScanner {
   public:
     /// `position`: of the source's next byte. `advance` (may be empty) hears consumed bytes after each read.
     LineScanner(ByteSource& source, std::uint64_t position, std::function<void(std::uint64_t)> advance = {})
-        : source_(source), position_(position), advance_(std::move(advance)), buffer_(buffer_size) {}
+        : source_(source), position_(position), advance_(std::move(advance)), buffer_(most_bytes) {}
 
     /// The next piece; false at the end of the input. Its data stay valid until the next call.
     bool next(LinePiece& piece) {
@@ -72,7 +73,7 @@ class LineScanner {
 
   private:
     // A few hundred proteins; small enough for the second-level cache.
-    static constexpr std::size_t buffer_size = std::size_t{1} << 18;
+    static constexpr std::size_t most_bytes = buffer_size(std::size_t{1} << 18);
 
     /// Moves `place` to the next `letter` at or behind begin_, or to end_; between begin_ and the old place is none.
     void find(char letter, std::size_t& place) const {
