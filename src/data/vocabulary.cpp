@@ -33,11 +33,16 @@ std::string read_whole_file(const std::string& file) {
     if (!stream)
         throw InputError(
             fmt::format("cannot open the vocabulary {}: {}; {}", file, std::strerror(errno), path_advice(file)));
-    std::string content(largest_file + 1, '\0');
-    stream.read(content.data(), static_cast<std::streamsize>(content.size()));
+    std::string content;
+    // As much as there is, not the most that there may be: that would be 64 MiB for a few hundred bytes.
+    for (std::size_t piece = 4096; stream && content.size() <= largest_file; piece *= 2) {
+        const std::size_t before = content.size();
+        content.resize(before + std::min(piece, largest_file + 1 - before));
+        stream.read(content.data() + before, static_cast<std::streamsize>(content.size() - before));
+        content.resize(before + static_cast<std::size_t>(stream.gcount()));
+    }
     if (stream.bad() || (stream.fail() && !stream.eof()))
         throw InputError(fmt::format("cannot read the vocabulary {}: is it a folder?", file));
-    content.resize(static_cast<std::size_t>(stream.gcount()));
     if (content.empty()) throw InputError(fmt::format("the vocabulary {} is empty", file));
     if (content.size() > largest_file)
         throw InputError(fmt::format("{} is larger than 64 MiB: it is no vocabulary", file));
