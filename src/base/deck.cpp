@@ -75,6 +75,13 @@ std::string describe(const toml::node& node) {
     return type + value.str();
 }
 
+/// A whole or floating-point number, the nearest there is (toml++ converts none that is not exact in a double).
+std::optional<double> number_of(const toml::node& node) {
+    if (const auto* whole = node.as_integer()) return static_cast<double>(whole->get());
+    if (const auto* number = node.as_floating_point()) return number->get();
+    return std::nullopt;
+}
+
 std::string describe_range(double smallest, double largest) {
     const bool below = smallest > -std::numeric_limits<double>::max();
     const bool above = largest < std::numeric_limits<double>::max();
@@ -283,10 +290,11 @@ std::int64_t Deck::integer(const std::string& key, std::int64_t fallback, std::i
 double Deck::number(const std::string& key, double fallback, double smallest, double largest) {
     const toml::node* node = table_->ask(key);
     if (!node) return fallback;
-    if (!node->is_number())
+    const std::optional<double> found = number_of(*node);
+    if (!found)
         throw InputError(fmt::format("{} must be a number {}, but is {}", place(key), describe_range(smallest, largest),
                                      describe(*node)));
-    const double value = node->value<double>().value();
+    const double value = *found;
     if (!(value >= smallest && value <= largest))  // also refuses "nan"
         throw InputError(
             fmt::format("{} is {}; it must be a number {}", place(key), value, describe_range(smallest, largest)));
@@ -306,7 +314,7 @@ double Deck::duration(const std::string& key, double fallback) {
     if (!node) return fallback;
     std::optional<double> seconds;
     if (node->is_number()) {
-        seconds = node->value<double>();
+        seconds = number_of(*node);
     } else if (node->is_string()) {
         seconds = parse_duration(trimmed(node->as_string()->get()));
     } else if (const auto* time = node->as_time()) {  // 01:30:00 without quotes is a time of day in TOML
