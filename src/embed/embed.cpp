@@ -81,6 +81,8 @@ void report_treatments(const ProteinInput& input, const EmbedPlan& plan) {
     line(input.replaced_residues, "residues U, Z, O or B read as X");
     line(input.unknown_letters, "letters that are no residues read as X");
     line(input.stops, "trailing '*' dropped");
+    line(input.comments, "comment lines (; or #) skipped");
+    line(input.latin1_ids, "ids that are not UTF-8 read as Latin-1");
 }
 
 /// What may help against vectors that are not finite.

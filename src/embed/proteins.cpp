@@ -306,24 +306,23 @@ ProteinInput read_proteins(const std::vector<std::string>& inputs, InputFormat f
     combine(counts, communicator);
     if (communicator.root())
         for (const std::string& line : warnings(counts)) log_warning(line);
-    std::uint64_t sums[treatments + 5] = {};
+    std::uint64_t sums[treatments + 2] = {};
     std::int64_t longest_id = 1;
     for (const ProteinRun& run : input.runs) {
         for (const Treatment treatment : run.treatments) ++sums[static_cast<int>(treatment)];
         for (const std::uint32_t length : run.id_lengths) longest_id = std::max<std::int64_t>(longest_id, length);
         sums[treatments] += run.tokens.size();
     }
-    sums[treatments + 1] = counts.replaced_residues;
-    sums[treatments + 2] = counts.unknown_letters;
-    sums[treatments + 3] = counts.stops;
-    sums[treatments + 4] = hash_runs(input.runs);
-    communicator.sum(sums, treatments + 5);
+    sums[treatments + 1] = hash_runs(input.runs);
+    communicator.sum(sums, treatments + 2);
     std::copy_n(sums, treatments, input.treated);
     input.residues = sums[treatments];
-    input.replaced_residues = sums[treatments + 1];
-    input.unknown_letters = sums[treatments + 2];
-    input.stops = sums[treatments + 3];
-    input.hash = sums[treatments + 4];
+    input.hash = sums[treatments + 1];
+    input.replaced_residues = counts.replaced_residues;
+    input.unknown_letters = counts.unknown_letters;
+    input.stops = counts.stops;
+    input.comments = counts.comments;
+    input.latin1_ids = counts.latin1_ids;
     input.longest_id = static_cast<std::uint64_t>(communicator.maximum(longest_id));
     const std::uint64_t too_many = input.treated[static_cast<int>(Treatment::too_long)];
     if (too_long == TooLong::error && too_many > 0)

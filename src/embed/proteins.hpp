@@ -52,6 +52,8 @@ struct ProteinInput {
     std::uint64_t replaced_residues = 0;     ///< U Z O B read as X
     std::uint64_t unknown_letters = 0;       ///< other letters read as X
     std::uint64_t stops = 0;                 ///< trailing '*' dropped
+    std::uint64_t comments = 0;              ///< lines skipped
+    std::uint64_t latin1_ids = 0;            ///< that were not UTF-8
     std::uint64_t duplicate_ids = 0;         ///< proteins whose id another one before them has
     std::uint64_t longest_id = 1;            ///< bytes
     std::uint64_t hash = 0;                  ///< of ids, residues and treatments, for any number of ranks
