@@ -8,12 +8,14 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <sstream>
+#include <map>
 #include <string_view>
 #include <unordered_map>
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
+#include "base/git_lfs.hpp"
+#include "io/json_file.hpp"
 
 namespace protalbert {
 namespace {
@@ -64,6 +66,14 @@ bool looks_like_sentencepiece(const std::string& content) {
     return content.front() == '\n' && control;
 }
 
+/// A brace may be a piece, but not the first one: a tokenizer.json has a key behind it.
+bool looks_like_json(const std::string& content) {
+    const std::size_t brace = content.find_first_not_of(" \t\r\n");
+    if (brace == std::string::npos || content[brace] != '{') return false;
+    const std::size_t next = content.find_first_not_of(" \t\r\n", brace + 1);
+    return next != std::string::npos && (content[next] == '"' || content[next] == '}');
+}
+
 std::vector<std::string> sentencepiece_pieces(const std::string& content, const std::string& file) {
     sentencepiece::SentencePieceProcessor processor;
     const auto status = processor.LoadFromSerializedProto(content);
@@ -75,26 +85,95 @@ std::vector<std::string> sentencepiece_pieces(const std::string& content, const 
     return pieces;
 }
 
-std::vector<std::string> text_pieces(const std::string& content, const std::string& file) {
+using Json = nlohmann::ordered_json;
+
+/// The pieces of a tokenizer.json by id: the model's, a table {piece: id} or a list [[piece, score], ...], and added
+/// ones.
+std::map<std::int64_t, std::string> tokenizer_ids(const Json& tokenizer, const std::string& file) {
+    const auto refuse = [&](const char* why) {
+        return InputError(fmt::format(
+            "{} {}; a vocabulary is text with one piece a line, a SentencePiece model, or the tokenizer.json "
+            "of a model whose pieces are residues",
+            file, why));
+    };
+    const auto model = tokenizer.find("model");
+    if (model == tokenizer.end() || !model->is_object() || !model->contains("vocab"))
+        throw refuse("is JSON, but has no model.vocab");
+    if (model->contains("merges") && !(*model)["merges"].empty())
+        throw refuse("merges letters into pieces (BPE), where this program reads every residue as one piece");
+    std::map<std::int64_t, std::string> pieces;
+    const auto add = [&](const Json& id, const Json& piece) {
+        if (!id.is_number_integer() || !piece.is_string()) throw refuse("has a piece that is no text, or no id for it");
+        const auto [place, fresh] = pieces.try_emplace(id.get<std::int64_t>(), piece.get<std::string>());
+        if (!fresh && place->second != piece.get<std::string>()) throw refuse("has two pieces of one id");
+    };
+    const Json& vocab = (*model)["vocab"];
+    if (vocab.is_object()) {
+        for (const auto& [piece, id] : vocab.items()) add(id, piece);
+    } else {
+        for (const Json& entry : vocab) {
+            if (!entry.is_array() || entry.empty()) throw refuse("has a piece that is no text, or no id for it");
+            add(static_cast<std::int64_t>(pieces.size()), entry[0]);
+        }
+    }
+    if (const auto added = tokenizer.find("added_tokens"); added != tokenizer.end()) {
+        for (const Json& token : *added) {
+            if (token.is_object() && token.contains("id") && token.contains("content"))
+                add(token["id"], token["content"]);
+        }
+    }
+    return pieces;
+}
+
+std::vector<std::string> tokenizer_pieces(const std::string& content, const std::string& file) {
+    // That of an English ALBERT has two megabytes.
+    constexpr std::size_t most_bytes = std::size_t{8} << 20;
+    if (content.size() > most_bytes)
+        throw InputError(fmt::format("{} is larger than 8 MiB: it is no vocabulary", file));
     std::vector<std::string> pieces;
-    std::istringstream lines(content);
-    std::size_t number = 0;
-    for (std::string line; std::getline(lines, line);) {
-        ++number;
-        if (!line.empty() && line.back() == '\r') line.pop_back();
-        if (line.empty())
-            throw InputError(fmt::format("{}:{}: empty line; a vocabulary has one piece a line", file, number));
-        for (const char c : line)
+    for (const auto& [id, piece] : tokenizer_ids(parse_json_object(content, file), file)) {
+        if (id != std::ssize(pieces))
+            throw InputError(
+                fmt::format("{} has no piece of id {}; write the pieces into a text file, one a line in the "
+                            "order of ids, and give that as the vocabulary",
+                            file, pieces.size()));
+        pieces.push_back(piece);
+    }
+    return pieces;
+}
+
+/// The first lines of a text, which end in LF, CRLF or, as old Macs wrote them, in CR; without a byte order mark. One
+/// more than a vocabulary may have.
+std::vector<std::string> lines_of(std::string_view text) {
+    if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+    std::vector<std::string> lines;
+    while (!text.empty() && lines.size() <= largest_vocabulary) {
+        const std::size_t end = std::min(text.find_first_of("\r\n"), text.size());
+        lines.emplace_back(text.substr(0, end));
+        const bool two = text.substr(end).starts_with("\r\n");
+        text.remove_prefix(std::min(text.size(), end + (two ? 2 : 1)));
+    }
+    return lines;
+}
+
+std::vector<std::string> text_pieces(const std::string& content, const std::string& file) {
+    if (content.starts_with("\xFF\xFE") || content.starts_with("\xFE\xFF"))
+        throw InputError(
+            fmt::format("{} is text in UTF-16; convert it: iconv -f UTF-16 -t UTF-8 {} > vocabulary.txt", file, file));
+    std::vector<std::string> pieces = lines_of(content);
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        if (pieces[i].empty())
+            throw InputError(fmt::format("{}:{}: empty line; a vocabulary has one piece a line", file, i + 1));
+        for (const char c : pieces[i])
             if (static_cast<unsigned char>(c) <= ' ' || c == 0x7F)
                 throw InputError(
                     fmt::format("{}:{}: a piece holds a space or control character (byte 0x{:02x}); a "
                                 "vocabulary is text with one piece a line, or a SentencePiece model",
-                                file, number, static_cast<unsigned char>(c)));
-        pieces.push_back(std::move(line));
-        if (pieces.size() > largest_vocabulary)
-            throw InputError(fmt::format("{} has more than {} lines; a protein vocabulary has at most {} pieces", file,
-                                         largest_vocabulary, largest_vocabulary));
+                                file, i + 1, static_cast<unsigned char>(c)));
     }
+    if (pieces.size() > largest_vocabulary)
+        throw InputError(fmt::format("{} has more than {} lines; a protein vocabulary has at most {} pieces", file,
+                                     largest_vocabulary, largest_vocabulary));
     return pieces;
 }
 
@@ -162,8 +241,10 @@ Vocabulary default_vocabulary() {
 
 Vocabulary read_vocabulary(const std::string& file) {
     const std::string content = read_whole_file(file);
-    return make_vocabulary(
-        looks_like_sentencepiece(content) ? sentencepiece_pieces(content, file) : text_pieces(content, file), file);
+    if (is_git_lfs_pointer(content)) throw git_lfs_pointer(file, "vocabulary");
+    if (looks_like_sentencepiece(content)) return make_vocabulary(sentencepiece_pieces(content, file), file);
+    if (looks_like_json(content)) return make_vocabulary(tokenizer_pieces(content, file), file);
+    return make_vocabulary(text_pieces(content, file), file);
 }
 
 }  // namespace protalbert

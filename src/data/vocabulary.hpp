@@ -23,8 +23,9 @@ struct Vocabulary {
 
 /// The built-in vocabulary of input/vocabulary.txt: ProtAlbert's 34 pieces as far as they are known.
 Vocabulary default_vocabulary();
-/// One piece a line in the order of ids, or a SentencePiece model (spiece.model, recognised by its content).
-/// Throws InputError when a special piece or one of the 20 amino acids or X is missing, or V > 256.
+/// One piece a line in the order of ids, a SentencePiece model (spiece.model) or a tokenizer.json without merges, told
+/// apart by their contents. Throws InputError when a special piece or one of the 20 amino acids or X is missing, or V >
+/// 256.
 Vocabulary read_vocabulary(const std::string& file);
 /// From the pieces stored in a corpus or checkpoint; `origin` names them in messages.
 Vocabulary make_vocabulary(std::vector<std::string> pieces, const std::string& origin);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/git_lfs.hpp"
 
 namespace protalbert {
 
@@ -42,7 +43,9 @@ Json read_json_object(const std::filesystem::path& file, const std::string& what
     if (input.size() > most_bytes)
         throw InputError(fmt::format("{} {} has {} bytes, more than the {} that such a file may have", what,
                                      input.name(), input.size(), most_bytes));
-    return parse_json_object(input.read(input.size(), 0), input.name());
+    const std::string text = input.read(input.size(), 0);
+    if (is_git_lfs_pointer(text)) throw git_lfs_pointer(file, what);
+    return parse_json_object(text, input.name());
 }
 
 }  // namespace protalbert

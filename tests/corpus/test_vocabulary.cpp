@@ -4,6 +4,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "data/vocabulary.hpp"
 #include "sequence_files.hpp"
@@ -98,6 +99,57 @@ TEST(Vocabulary, ReadsTextWithMarkersAndWindowsLines) {
     EXPECT_EQ(read_vocabulary(folder.write("protbert", spelt)).pad, 0);
 }
 
+TEST(Vocabulary, ReadsTextOfEverySystem) {
+    const Folder folder;
+    for (const char* end : {"\n", "\r\n", "\r"}) {
+        for (const char* mark : {"", "\xEF\xBB\xBF"}) {
+            for (const bool last : {true, false}) {
+                std::string text = mark;
+                for (const std::string& piece : default_vocabulary().pieces) text += piece + end;
+                if (!last) text.resize(text.size() - std::string(end).size());
+                EXPECT_EQ(read_vocabulary(folder.write("text", text)).pieces, default_vocabulary().pieces);
+            }
+        }
+    }
+}
+
+/// A tokenizer.json of the built-in pieces: a table or a list of all but the last ones, which are added.
+std::string tokenizer_of(bool table, std::size_t added, const nlohmann::ordered_json& merges = nullptr) {
+    const std::vector<std::string> pieces = default_vocabulary().pieces;
+    nlohmann::ordered_json tokenizer = {{"version", "1.0"}, {"added_tokens", nlohmann::ordered_json::array()}};
+    nlohmann::ordered_json& model = tokenizer["model"];
+    if (!merges.is_null()) model["merges"] = merges;
+    for (std::size_t id = 0; id < pieces.size(); ++id) {
+        if (id + added >= pieces.size())
+            tokenizer["added_tokens"].push_back({{"id", id}, {"content", pieces[id]}});
+        else if (table)
+            model["vocab"][pieces[id]] = id;
+        else
+            model["vocab"].push_back(nlohmann::ordered_json::array({(id < 13 ? "" : "▁") + pieces[id], -1.5}));
+    }
+    return tokenizer.dump(1);
+}
+
+TEST(Vocabulary, ReadsTokenizers) {
+    const Folder folder;
+    for (const bool table : {true, false}) {
+        for (const std::size_t added : {0, 3})
+            EXPECT_EQ(read_vocabulary(folder.write("tokenizer.json", tokenizer_of(table, added))).x,
+                      default_vocabulary().x);
+    }
+    EXPECT_EQ(read_vocabulary(folder.write("t", tokenizer_of(true, 2, nlohmann::ordered_json::array()))).pieces,
+              default_vocabulary().pieces);
+    const auto refused = [&](const std::string& content) {
+        return message_of([&] { read_vocabulary(folder.write("t", content)); });
+    };
+    EXPECT_MESSAGE(refused(tokenizer_of(true, 0, {"A L", "S A"})), "merges letters into pieces");
+    EXPECT_MESSAGE(refused("{\"model_type\": \"albert\"}"), "no model.vocab");
+    EXPECT_MESSAGE(refused("{\"model\": {\"vocab\": {\"A\": 1}}}"), "no piece of id 0");
+    EXPECT_MESSAGE(refused("{\"model\": {\"vocab\": {\"A\": 0, \"B\": 0}}}"), "two pieces of one id");
+    EXPECT_MESSAGE(refused("{\"model\": {\"vocab\": \"A\"}}"), "a piece that is no text");
+    EXPECT_MESSAGE(refused("{\"model\": {\"vocab\": [[1, 2]]}}"), "a piece that is no text");
+}
+
 TEST(Vocabulary, RefusesWhatIsNone) {
     const Folder folder;
     const auto refused = [&](const std::string& content) {
@@ -123,6 +175,13 @@ TEST(Vocabulary, RefusesWhatIsNone) {
     many = good;
     for (int i = 0; i < 222; ++i) many += "piece" + std::to_string(i) + "\n";
     EXPECT_EQ(read_vocabulary(folder.write("v", many)).size(), 256);
+    const std::string pointer = refused(
+        "version https://git-lfs.github.com/spec/v1\noid "
+        "sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e"
+        "2393\nsize 238\n");
+    EXPECT_MESSAGE(pointer, "pointer of Git LFS, not the vocabulary");
+    EXPECT_MESSAGE(pointer, "git lfs pull");
+    EXPECT_MESSAGE(refused("\xFF\xFE<"), "iconv -f UTF-16");
     EXPECT_MESSAGE(refused(std::string("\x89PNG\r\n\x1A\n\0\0\0", 11)), "control character");
 }
 
