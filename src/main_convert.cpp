@@ -16,6 +16,7 @@
 #include "comm/program.hpp"
 #include "comm/run_lock.hpp"
 #include "model/hugging_face_export.hpp"
+#include "model/model_place.hpp"
 #include "model/weight_source.hpp"
 
 namespace {
@@ -143,10 +144,15 @@ void to_hugging_face(const WeightSource& source, const fs::path& output, const O
     require_space(output.parent_path(), exported_bytes(config), output.string());
     fs::remove_all(temporary);
     fs::create_directory(temporary);
-    write_hugging_face(
-        temporary, config, vocabulary,
-        [&](const Parameter& parameter, float* values) { read_weights(source, parameter, values, alone); },
-        sentencepiece);
+    try {
+        write_hugging_face(
+            temporary, config, vocabulary,
+            [&](const Parameter& parameter, float* values) { read_weights(source, parameter, values, alone); },
+            sentencepiece);
+    } catch (const InputError&) {
+        fs::remove_all(temporary);
+        throw;
+    }
     if (!fs::exists(output)) return rename_durably(temporary, output);
     // A folder that is not empty cannot be replaced by one rename; the old one is whole until the new one is.
     const fs::path old = output.string() + ".old";
@@ -168,9 +174,10 @@ void convert(const Options& options, const Communicator& alone) {
                .remedy = "name another output",
                .goes_if_empty = true},
               true, alone);
-    check_output(output, options, !is_hugging_face_folder(options.input));
+    const std::string input = locate_model(options.input);
+    check_output(output, options, !is_hugging_face_folder(input));
 
-    WeightSource source = open_weights(options.input, alone, options.vocabulary);
+    WeightSource source = open_weights(input, alone, options.vocabulary);
     if (source.hugging_face)
         to_checkpoint(source, output, alone);
     else

@@ -14,6 +14,7 @@
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
+#include "base/finite.hpp"
 #include "base/positioned_file.hpp"
 #include "comm/program.hpp"
 #include "io/hdf5.hpp"
@@ -197,23 +198,56 @@ void write_share(const fs::path& path, const std::vector<StoredArray>& stored,
     file.sync();
 }
 
+/// XXH3 over several pieces of bytes.
+class Checksum {
+  public:
+    Checksum() : state_(XXH3_createState(), XXH3_freeState) {
+        PROTALBERT_CHECK(state_ != nullptr, "there is no memory for a checksum's state");
+        XXH3_64bits_reset(state_.get());
+    }
+    void add(const void* data, std::uint64_t bytes) { XXH3_64bits_update(state_.get(), data, bytes); }
+    std::uint64_t value() const { return XXH3_64bits_digest(state_.get()); }
+
+  private:
+    std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state_;
+};
+
+// Stays in a core's cache while it is hashed and looked at.
+constexpr std::uint64_t cached_bytes = std::uint64_t{1} << 18;
+
+struct Verdict {
+    std::uint64_t checksum = 0;
+    bool finite = true;
+};
+
+/// Checksum and finiteness of an array in one pass over its memory.
+Verdict examine(const StoredArray& array) {
+    Checksum checksum;
+    Verdict verdict;
+    constexpr std::uint64_t piece = cached_bytes / sizeof(float);
+    for (std::uint64_t at = 0; at < array.count(); at += piece) {
+        const std::uint64_t count = std::min(piece, array.count() - at);
+        checksum.add(array.array.data + at, count * sizeof(float));
+        verdict.finite = all_finite(array.array.data + at, count) && verdict.finite;
+    }
+    verdict.checksum = checksum.value();
+    return verdict;
+}
+
 /// Reads this rank's part of the arrays back and compares their checksums with those of the arrays in memory.
 void verify_share(const fs::path& path, const std::vector<StoredArray>& stored,
                   const std::vector<std::uint64_t>& positions, const std::vector<std::uint64_t>& sums,
                   const Communicator& communicator) {
-    constexpr std::uint64_t piece = std::uint64_t{1} << 18;  // stays in a core's cache until it is hashed
     const PositionedFile file(path.string(), false);
     for_own_arrays(stored, communicator, [&](std::size_t i) {
-        const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
-        PROTALBERT_CHECK(state != nullptr, "there is no memory for a checksum's state");
-        std::vector<char> buffer(piece);
-        XXH3_64bits_reset(state.get());
-        for (std::uint64_t at = 0; at < stored[i].bytes(); at += piece) {
-            const std::uint64_t count = std::min(piece, stored[i].bytes() - at);
+        Checksum checksum;
+        std::vector<char> buffer(cached_bytes);
+        for (std::uint64_t at = 0; at < stored[i].bytes(); at += cached_bytes) {
+            const std::uint64_t count = std::min(cached_bytes, stored[i].bytes() - at);
             file.read(buffer.data(), count, positions[i] + at);
-            XXH3_64bits_update(state.get(), buffer.data(), count);
+            checksum.add(buffer.data(), count);
         }
-        if (XXH3_64bits_digest(state.get()) != sums[i])
+        if (checksum.value() != sums[i])
             throw Error(
                 fmt::format("{} of {} reads back otherwise than it was written; the disk, the network or a machine's "
                             "memory is faulty: choose another checkpoint.directory, or leave out that machine",
@@ -340,11 +374,17 @@ void read_checkpoint(const fs::path& file, const CheckpointArrays& arrays, const
             for (std::size_t i = 0; i < stored.size(); ++i) {
                 if (reader[i] != communicator.rank()) continue;
                 source.read_independent(stored[i].dataset, stored[i].array.data, {0, stored[i].shape().at(0)});
-                if (stored[i].checksum() != sums[i])
+                const Verdict verdict = examine(stored[i]);
+                if (verdict.checksum != sums[i])
                     throw InputError(
                         fmt::format("checkpoint {} is damaged: the checksum of {} is wrong; use an older "
                                     "one",
                                     file.string(), stored[i].dataset));
+                if (!verdict.finite)
+                    throw InputError(
+                        fmt::format("checkpoint {}: {}: {}; the training failed that they come from: use an older one",
+                                    file.string(), stored[i].dataset,
+                                    describe_not_finite(stored[i].array.data, stored[i].array.shape)));
             }
         });
     });

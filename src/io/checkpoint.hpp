@@ -47,7 +47,8 @@ void write_checkpoint(const std::filesystem::path& file, const CheckpointHeader&
 /// Reads the header. Throws InputError naming the file when it is no checkpoint or damaged.
 CheckpointHeader read_checkpoint_header(const std::filesystem::path& file, const Communicator& communicator);
 /// Fills arrays by name (all parameters, and moments when asked for), verifies shapes and checksums; every rank gets
-/// the whole. Throws InputError naming file and tensor for one that is missing, of another shape, or damaged.
+/// the whole. Throws InputError naming file and tensor for one that is missing, of another shape, damaged, or has
+/// values that are NaN or infinite.
 void read_checkpoint(const std::filesystem::path& file, const CheckpointArrays& arrays,
                      const Communicator& communicator);
 

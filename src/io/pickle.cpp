@@ -126,7 +126,9 @@ class Interpreter {
         if (std::find(known_names.begin(), known_names.end(), name) == known_names.end())
             throw InputError(fmt::format(
                 "{}: its pickle asks for {}, which a state dict of tensors does not need; nothing in it was "
-                "executed, and it is not read",
+                "executed, and it is not read. Of a model that you trust, save the tensors alone: "
+                "torch.save(model.state_dict(), FILE); of a training checkpoint, the model's part: "
+                "torch.save(torch.load(OLD, weights_only=False)[KEY], FILE)",
                 origin_, name));
         push({Kind::name, 0, name});
     }

@@ -1,12 +1,14 @@
 #include "io/pytorch_file.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
+#include <set>
 
 #include "base/error.hpp"
+#include "base/git_lfs.hpp"
 #include "io/input_file.hpp"
 #include "io/pickle.hpp"
 #include "io/zip_archive.hpp"
@@ -104,18 +106,106 @@ Entry read_entry(const Pickle& pickle, const std::string& name, const PickleValu
     return entry;
 }
 
-std::vector<Entry> read_state_dict(const Pickle& pickle, const InputFile& file) {
-    if (pickle.root().kind != Kind::dict) throw refuse(file, "it holds no dict of tensors");
+/// A dict of tensors, and the keys that lead to it.
+struct StateDict {
+    const PickleValue* dict = nullptr;
+    std::vector<std::string> keys;
+};
+
+using Wanted = std::function<bool(std::string_view)>;
+
+/// All dicts that hold a wanted tensor themselves; dicts within dicts a few levels deep.
+class StateDictSearch {
+  public:
+    StateDictSearch(const Pickle& pickle, const Wanted& wanted) : pickle_(pickle), wanted_(wanted) {
+        look_into(pickle.root(), {});
+    }
+    const std::vector<StateDict>& found() const { return found_; }
+
+  private:
+    void look_into(const PickleValue& dict, const std::vector<std::string>& keys) {
+        constexpr std::size_t deepest = 4;
+        // A dict that several refer to counts once, and cycles end.
+        if (dict.kind != Kind::dict || !seen_.insert(&dict).second) return;
+        bool holds = false;
+        for (std::size_t i = 0; i < dict.items.size(); i += 2) {
+            const PickleValue& key = pickle_.item(dict, i);
+            const PickleValue& value = pickle_.item(dict, i + 1);
+            if (key.kind != Kind::text) continue;
+            holds = holds || (value.kind == Kind::tensor && (!wanted_ || wanted_(key.text)));
+            std::vector<std::string> deeper = keys;
+            deeper.push_back(key.text);
+            if (deeper.size() <= deepest) look_into(value, deeper);
+        }
+        if (holds) found_.push_back({&dict, keys});
+    }
+
+    const Pickle& pickle_;
+    const Wanted& wanted_;
+    std::set<const PickleValue*> seen_;
+    std::vector<StateDict> found_;
+};
+
+/// What saves the dict under these keys by itself.
+std::string save_alone(const InputFile& file, const std::vector<std::string>& keys) {
+    std::string place;
+    for (const std::string& key : keys) place += fmt::format("[\"{}\"]", key);
+    return fmt::format("torch.save(torch.load(\"{}\", map_location=\"cpu\"){}, FILE)", file.name(), place);
+}
+
+/// Keys of a dict, for people.
+std::string list_keys(const Pickle& pickle, const PickleValue& dict) {
+    constexpr std::size_t most = 8;
+    std::string text;
+    for (std::size_t i = 0; i < dict.items.size() && i < 2 * most; i += 2) {
+        const PickleValue& key = pickle.item(dict, i);
+        text += (i == 0 ? "" : ", ") + (key.kind == Kind::text ? key.text : std::to_string(key.integer));
+    }
+    return dict.items.size() > 2 * most ? text + " ..." : text;
+}
+
+StateDict choose_state_dict(const Pickle& pickle, const Wanted& wanted, const InputFile& file) {
+    const PickleValue& root = pickle.root();
+    if (root.kind != Kind::dict) throw refuse(file, "it holds no dict of tensors");
+    std::vector<StateDict> found = StateDictSearch(pickle, wanted).found();
+    if (found.empty()) {
+        for (std::size_t i = 1; i < root.items.size(); i += 2) {
+            if (pickle.item(root, i).kind == Kind::dict)
+                throw InputError(
+                    fmt::format("{} holds no model's tensors, neither by themselves nor in its dicts; its keys are {}",
+                                file.name(), list_keys(pickle, root)));
+        }
+        return {&root, {}};
+    }
+    const auto own = std::find_if(found.begin(), found.end(), [](const StateDict& dict) { return dict.keys.empty(); });
+    if (own != found.end()) return *own;
+    if (found.size() == 1) return found.front();
+    std::vector<std::string> names;
+    for (const StateDict& dict : found) names.push_back(fmt::format("{}", fmt::join(dict.keys, ".")));
+    throw InputError(fmt::format("{} holds several models, under the keys {}; save the one that is meant by itself: {}",
+                                 file.name(), fmt::join(names, " and "), save_alone(file, found.front().keys)));
+}
+
+/// The tensors of the dict that is meant, and its key.
+struct Contents {
+    std::vector<Entry> entries;
+    std::string key;
+};
+
+Contents read_state_dict(const Pickle& pickle, const Wanted& wanted, const InputFile& file) {
+    const StateDict chosen = choose_state_dict(pickle, wanted, file);
+    const PickleValue& dict = *chosen.dict;
     std::map<std::string, Entry> entries;
-    for (std::size_t i = 0; i < pickle.root().items.size(); i += 2) {
-        const PickleValue& key = pickle.item(pickle.root(), i);
+    for (std::size_t i = 0; i < dict.items.size(); i += 2) {
+        const PickleValue& key = pickle.item(dict, i);
+        const PickleValue& value = pickle.item(dict, i + 1);
         if (key.kind != Kind::text) throw refuse(file, "a tensor whose name is no text");
         // As in Python, the last of equal keys counts.
-        entries[key.text] = read_entry(pickle, key.text, pickle.item(pickle.root(), i + 1), file);
+        entries[key.text] = read_entry(pickle, key.text, value, file);
     }
-    std::vector<Entry> list;
-    for (auto& [name, entry] : entries) list.push_back(std::move(entry));
-    return list;
+    Contents contents{{}, fmt::format("{}", fmt::join(chosen.keys, "."))};
+    for (auto& [name, entry] : entries) contents.entries.push_back(std::move(entry));
+    return contents;
 }
 
 /// Where the elements of a storage lie in the file, and how many bytes there are.
@@ -141,7 +231,7 @@ std::vector<StoredTensor> place_tensors(std::vector<Entry> entries, const std::m
 }
 
 /// NAME/data.pkl is the state dict, NAME/data/KEY the elements of each storage.
-std::vector<StoredTensor> list_zip_layout(const InputFile& file) {
+PytorchTensors list_zip_layout(const InputFile& file, const Wanted& wanted) {
     const std::vector<ZipEntry> entries = list_zip(file);
     const std::string pickle_name = "/data.pkl";
     const auto data = std::find_if(entries.begin(), entries.end(), [&](const ZipEntry& entry) {
@@ -161,12 +251,13 @@ std::vector<StoredTensor> list_zip_layout(const InputFile& file) {
     if (data->bytes > most_pickle_bytes)
         throw refuse(file, fmt::format("its data.pkl of {} bytes is too long", data->bytes));
     const std::string bytes = file.read(data->bytes, data->position);
-    return place_tensors(read_state_dict(read_pickle(bytes, file.name()), file), places, file);
+    Contents contents = read_state_dict(read_pickle(bytes, file.name()), wanted, file);
+    return {place_tensors(std::move(contents.entries), places, file), std::move(contents.key)};
 }
 
 /// Pickles of the mark, the protocol, the machine, the state dict and the keys of its storages; then for each key the
 /// number of elements (8 bytes) and the elements.
-std::vector<StoredTensor> list_legacy_layout(const InputFile& file) {
+PytorchTensors list_legacy_layout(const InputFile& file, const Wanted& wanted) {
     const std::string bytes = file.read(std::min(file.size(), most_pickle_bytes), 0);
     std::uint64_t position = 0;
     const auto next = [&] {
@@ -186,12 +277,18 @@ std::vector<StoredTensor> list_legacy_layout(const InputFile& file) {
             throw InputError(
                 fmt::format("{} was written on a big-endian machine; save it again on another", file.name()));
     }
-    std::vector<Entry> entries = read_state_dict(next(), file);
+    const Pickle objects = next();
+    Contents contents = read_state_dict(objects, wanted, file);
     const Pickle keys = next();
     if (keys.root().kind != Kind::list) throw refuse(file, "the list of its elements is missing");
 
+    // Also of tensors that are not wanted: their elements lie between the others.
     std::map<std::string, std::uint64_t> widths;
-    for (const Entry& entry : entries) widths[entry.storage.key] = *element_bytes(entry.storage.element);
+    for (const PickleValue& value : objects.values) {
+        if (value.kind != Kind::storage) continue;
+        const Storage storage = read_storage(objects, value, file);
+        widths[storage.key] = *element_bytes(storage.element);
+    }
     std::map<std::string, Place> places;
     for (std::size_t i = 0; i < keys.root().items.size(); ++i) {
         const std::string& key = keys.item(keys.root(), i).text;
@@ -205,19 +302,18 @@ std::vector<StoredTensor> list_legacy_layout(const InputFile& file) {
         places[key] = {position, count * width->second};
         position += count * width->second;
     }
-    return place_tensors(std::move(entries), places, file);
+    return {place_tensors(std::move(contents.entries), places, file), std::move(contents.key)};
 }
 
 }  // namespace
 
-std::vector<StoredTensor> list_pytorch_file(const std::filesystem::path& path) {
+PytorchTensors list_pytorch_file(const std::filesystem::path& path,
+                                 const std::function<bool(std::string_view)>& wanted) {
     const InputFile file(path, "weights");
     const std::string start = file.read(std::min<std::uint64_t>(file.size(), 8), 0);
-    if (start.starts_with("PK")) return list_zip_layout(file);
-    if (start.starts_with("\x80")) return list_legacy_layout(file);
-    if (start == "version ")
-        throw InputError(
-            fmt::format("{} is a pointer of Git LFS, not the weights; fetch them with: git lfs pull", file.name()));
+    if (start.starts_with("PK")) return list_zip_layout(file, wanted);
+    if (start.starts_with("\x80")) return list_legacy_layout(file, wanted);
+    if (is_git_lfs_pointer(start)) throw git_lfs_pointer(path, "weights");
     throw refuse(file, "it begins like no file of torch.save");
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
+#include "base/git_lfs.hpp"
 #include "io/input_file.hpp"
 #include "io/json_file.hpp"
 
@@ -24,15 +25,33 @@ constexpr std::uint64_t length_bytes = 8;
 constexpr std::uint64_t most_header_bytes = std::uint64_t{4} << 20;
 constexpr const char* metadata_name = "__metadata__";
 
-/// As the format spells the types of elements.
+/// As the format spells the types of elements, with their bytes. Others that are not read keep the format's name.
 struct Type {
     const char* dtype;
     const char* element;
+    std::uint64_t bytes;
 };
-constexpr Type types[] = {{"F32", "float32"},    {"F16", "float16"},    {"BF16", "bfloat16"}, {"F64", "float64"},
-                          {"I64", "int64"},      {"I32", "int32"},      {"I16", "int16"},     {"I8", "int8"},
-                          {"U64", "uint64"},     {"U32", "uint32"},     {"U16", "uint16"},    {"U8", "uint8"},
-                          {"F8_E4M3", "float8"}, {"F8_E5M2", "float8"}, {"BOOL", "bool"}};
+constexpr Type types[] = {
+    {"F32", "float32", 4},
+    {"F16", "float16", 2},
+    {"BF16", "bfloat16", 2},
+    {"F64", "float64", 8},
+    {"I64", "int64", 8},
+    {"I32", "int32", 4},
+    {"I16", "int16", 2},
+    {"I8", "int8", 1},
+    {"U64", "uint64", 8},
+    {"U32", "uint32", 4},
+    {"U16", "uint16", 2},
+    {"U8", "uint8", 1},
+    {"BOOL", "bool", 1},
+    {"C64", "C64", 8},
+    {"F8_E4M3", "F8_E4M3", 1},
+    {"F8_E5M2", "F8_E5M2", 1},
+    {"F8_E8M0", "F8_E8M0", 1},
+    {"F8_E4M3FNUZ", "F8_E4M3FNUZ", 1},
+    {"F8_E5M2FNUZ", "F8_E5M2FNUZ", 1},
+};
 
 /// A tensor and the end of its bytes.
 struct Placed {
@@ -61,8 +80,8 @@ Placed parse_entry(const std::string& name, const Json& entry, const InputFile& 
     tensor.file = file.path();
     const auto dtype = entry["dtype"].get<std::string>();
     const auto type = std::find_if(std::begin(types), std::end(types), [&](const Type& t) { return dtype == t.dtype; });
-    if (type == std::end(types)) throw refuse("has the unknown type " + entry["dtype"].dump());
-    tensor.element = type->element;
+    // Newer types, some of less than a byte, may be in a tensor that nobody needs.
+    tensor.element = type == std::end(types) ? dtype : type->element;
     tensor.shape = entry["shape"].get<std::vector<std::int64_t>>();
     tensor.strides = row_major_strides(tensor.shape);
     const auto begin = entry["data_offsets"][0].get<std::uint64_t>();
@@ -73,8 +92,8 @@ Placed parse_entry(const std::string& name, const Json& entry, const InputFile& 
                                  data_bytes));
     const auto elements = extent_of(tensor.shape, tensor.strides);
     std::uint64_t bytes = 0;
-    if (!elements || __builtin_mul_overflow(*elements, *element_bytes(tensor.element), &bytes) ||
-        bytes != placed.end - begin)
+    if (!elements || (type != std::end(types) &&
+                      (__builtin_mul_overflow(*elements, type->bytes, &bytes) || bytes != placed.end - begin)))
         throw refuse(fmt::format("of shape {} and type {} has {} bytes of data", shape_text(tensor.shape), dtype,
                                  placed.end - begin));
     tensor.position = data + begin;
@@ -127,9 +146,7 @@ std::vector<StoredTensor> list_safetensors(const std::filesystem::path& path) {
     const InputFile file(path, "weights");
     const std::string start = file.read(length_bytes, 0);
     const std::uint64_t length = little_endian(start.data(), length_bytes);
-    if (start == "version ")
-        throw InputError(
-            fmt::format("{} is a pointer of Git LFS, not the weights; fetch them with: git lfs pull", file.name()));
+    if (is_git_lfs_pointer(start)) throw git_lfs_pointer(file.path(), "weights");
     if (length > most_header_bytes)
         throw InputError(fmt::format("{}: a header of {} bytes, where at most {} make sense; it is no safetensors file",
                                      file.name(), length, most_header_bytes));

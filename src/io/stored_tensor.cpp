@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "base/finite.hpp"
 #include "io/input_file.hpp"
 
 namespace protalbert {
@@ -46,6 +47,7 @@ namespace {
 
 // Large enough for full speed of the disk, small beside any model.
 constexpr std::uint64_t buffer_bytes = std::uint64_t{4} << 20;
+constexpr std::uint64_t piece_bytes = std::uint64_t{1} << 20;
 
 float from_bfloat16(std::uint16_t half) { return std::bit_cast<float>(static_cast<std::uint32_t>(half) << 16); }
 
@@ -55,8 +57,9 @@ Kind kind_of(const StoredTensor& tensor) {
     if (tensor.element == "float32") return Kind::float32;
     if (tensor.element == "float16") return Kind::float16;
     if (tensor.element == "bfloat16") return Kind::bfloat16;
-    throw InputError(fmt::format("{}: tensor {} is {}; float32, float16 and bfloat16 can be read: convert it first",
-                                 tensor.file.string(), tensor.name, tensor.element));
+    throw InputError(
+        fmt::format("{}: tensor {} is stored as {}, which is not read; save the model in float32, float16 or bfloat16",
+                    tensor.file.string(), tensor.name, tensor.element));
 }
 
 float load(const char* element, Kind kind) {
@@ -70,20 +73,25 @@ float load(const char* element, Kind kind) {
     return kind == Kind::float16 ? from_float16(half) : from_bfloat16(half);
 }
 
-/// `count` elements that follow one another from byte `position` on.
-void read_run(const InputFile& file, Kind kind, std::uint64_t position, std::uint64_t count, float* values) {
-    if (kind == Kind::float32) {
-        file.read(values, count * sizeof(float), position);
-        return;
-    }
+/// `count` elements that follow one another from byte `position` on; whether all are finite. In pieces that stay in a
+/// core's cache until they are converted and looked at.
+bool read_run(const InputFile& file, Kind kind, std::uint64_t position, std::uint64_t count, float* values) {
+    const std::uint64_t width = kind == Kind::float32 ? 4 : 2;
     std::string buffer;
+    bool finite = true;
     for (std::uint64_t done = 0; done < count;) {
-        const std::uint64_t part = std::min(count - done, buffer_bytes / 2);
-        buffer.resize(part * 2);
-        file.read(buffer.data(), buffer.size(), position + done * 2);
-        for (std::uint64_t i = 0; i < part; ++i) values[done + i] = load(buffer.data() + i * 2, kind);
+        const std::uint64_t part = std::min(count - done, piece_bytes / width);
+        if (kind == Kind::float32) {
+            file.read(values + done, part * width, position + done * width);
+        } else {
+            buffer.resize(part * width);
+            file.read(buffer.data(), buffer.size(), position + done * width);
+            for (std::uint64_t i = 0; i < part; ++i) values[done + i] = load(buffer.data() + i * width, kind);
+        }
+        finite = all_finite(values + done, part) && finite;
         done += part;
     }
+    return finite;
 }
 
 /// A matrix [rows, columns] stored column by column, `stride` elements apart: some columns at a time, so that memory is
@@ -120,14 +128,16 @@ std::optional<std::uint64_t> element_bytes(std::string_view element) {
         std::string_view name;
         std::uint64_t bytes;
     };
-    static constexpr Type types[] = {{"bool", 1},    {"uint8", 1},   {"int8", 1},     {"float8", 1}, {"uint16", 2},
-                                     {"int16", 2},   {"float16", 2}, {"bfloat16", 2}, {"uint32", 4}, {"int32", 4},
-                                     {"float32", 4}, {"uint64", 8},  {"int64", 8},    {"float64", 8}};
+    static constexpr Type types[] = {{"bool", 1},    {"uint8", 1},    {"int8", 1},   {"uint16", 2}, {"int16", 2},
+                                     {"float16", 2}, {"bfloat16", 2}, {"uint32", 4}, {"int32", 4},  {"float32", 4},
+                                     {"uint64", 8},  {"int64", 8},    {"float64", 8}};
     for (const Type& type : types) {
         if (element == type.name) return type.bytes;
     }
     return std::nullopt;
 }
+
+void require_readable_type(const StoredTensor& tensor) { kind_of(tensor); }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
@@ -160,32 +170,35 @@ std::optional<std::uint64_t> extent_of(const std::vector<std::int64_t>& shape,
     return empty ? 0 : last + 1;
 }
 
-void read_tensor(const StoredTensor& tensor, float* values) {
+bool read_tensor(const StoredTensor& tensor, float* values) {
     const Kind kind = kind_of(tensor);
     const InputFile file(tensor.file, "weights");
     const auto elements = static_cast<std::uint64_t>(tensor.elements());
-    if (elements == 0) return;
+    if (elements == 0) return true;
     // A dimension of one has no order.
     std::vector<std::int64_t> strides = tensor.strides;
     const std::vector<std::int64_t> row_major = row_major_strides(tensor.shape);
     for (std::size_t d = 0; d < strides.size(); ++d) {
         if (tensor.shape[d] == 1) strides[d] = row_major[d];
     }
-    if (strides == row_major) {
-        read_run(file, kind, tensor.position, elements, values);
-    } else if (strides.size() == 2 && strides[1] == 1 && strides[0] >= tensor.shape[1]) {
+    if (strides == row_major) return read_run(file, kind, tensor.position, elements, values);
+    if (strides.size() == 2 && strides[1] == 1 && strides[0] >= tensor.shape[1]) {
         const std::uint64_t width = kind == Kind::float32 ? 4 : 2;
+        bool finite = true;
         for (std::int64_t row = 0; row < tensor.shape[0]; ++row)
-            read_run(file, kind, tensor.position + static_cast<std::uint64_t>(row * strides[0]) * width,
-                     static_cast<std::uint64_t>(tensor.shape[1]), values + row * tensor.shape[1]);
-    } else if (strides.size() == 2 && strides[0] == 1 && strides[1] >= tensor.shape[0]) {
-        read_transposed(file, kind, tensor, values);
-    } else {
-        throw InputError(
-            fmt::format("{}: the elements of tensor {} of shape {} lie {} apart, in no order that this program reads; "
-                        "save it with .contiguous()",
-                        tensor.file.string(), tensor.name, shape_text(tensor.shape), shape_text(tensor.strides)));
+            finite = read_run(file, kind, tensor.position + static_cast<std::uint64_t>(row * strides[0]) * width,
+                              static_cast<std::uint64_t>(tensor.shape[1]), values + row * tensor.shape[1]) &&
+                     finite;
+        return finite;
     }
+    if (strides.size() == 2 && strides[0] == 1 && strides[1] >= tensor.shape[0]) {
+        read_transposed(file, kind, tensor, values);
+        return all_finite(values, elements);
+    }
+    throw InputError(
+        fmt::format("{}: the elements of tensor {} of shape {} lie {} apart, in no order that this program reads; "
+                    "save it with .contiguous()",
+                    tensor.file.string(), tensor.name, shape_text(tensor.shape), shape_text(tensor.strides)));
 }
 
 }  // namespace protalbert

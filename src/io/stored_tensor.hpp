@@ -13,7 +13,7 @@ namespace protalbert {
 
 struct StoredTensor {
     std::string name;
-    std::string element;  ///< "float32", "float16", "bfloat16", or another type, which is not read
+    std::string element;  ///< "float32", "float16", "bfloat16", or another type, by the file's name for it: not read
     std::vector<std::int64_t> shape;
     std::vector<std::int64_t> strides;  ///< elements from one index to the next, of every dimension
     std::filesystem::path file;
@@ -24,6 +24,8 @@ struct StoredTensor {
 
 /// Bytes of an element of a type that files of weights may hold, nothing for an unknown name.
 std::optional<std::uint64_t> element_bytes(std::string_view element);
+/// Throws InputError naming file, tensor and type for elements that read_tensor does not read.
+void require_readable_type(const StoredTensor& tensor);
 
 /// "[34, 128]".
 std::string shape_text(const std::vector<std::int64_t>& shape);
@@ -40,7 +42,8 @@ std::uint16_t to_float16(float value);
 
 /// Fills `values` [elements], row-major, converting float16 and bfloat16 (exact in float32). Elements may lie row by
 /// row, or of a matrix column by column: PyTorch stores a transposed matrix as it was. Throws InputError naming file
-/// and tensor for other element types, other orders and truncated files. Beside `values` a few MiB are used.
-void read_tensor(const StoredTensor& tensor, float* values);
+/// and tensor for other element types, other orders and truncated files. Beside `values` a few MiB are used. Whether
+/// all values are finite, which is found out on the way.
+bool read_tensor(const StoredTensor& tensor, float* values);
 
 }  // namespace protalbert

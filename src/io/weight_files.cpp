@@ -4,6 +4,7 @@
 
 #include <map>
 #include <set>
+#include <utility>
 
 #include "base/error.hpp"
 #include "io/json_file.hpp"
@@ -19,10 +20,10 @@ namespace {
 // Some hundred bytes a tensor, as in a safetensors header.
 constexpr std::size_t most_index_bytes = std::size_t{4} << 20;
 
-using List = std::vector<StoredTensor> (*)(const fs::path&);
+using List = std::function<std::vector<StoredTensor>(const fs::path&)>;
 
 /// The tensors of all files that the index names.
-std::vector<StoredTensor> list_shards(const fs::path& index, List list) {
+std::vector<StoredTensor> list_shards(const fs::path& index, const List& list) {
     const nlohmann::ordered_json json = read_json_object(index, "index of weights", most_index_bytes);
     const auto map = json.find("weight_map");
     if (map == json.end() || !map->is_object())
@@ -58,22 +59,29 @@ std::vector<StoredTensor> list_shards(const fs::path& index, List list) {
 
 }  // namespace
 
-std::vector<StoredTensor> list_weights(const fs::path& folder) {
+Weights list_weights(const fs::path& folder, const std::function<bool(std::string_view)>& wanted) {
+    Weights weights;
+    const auto list_pytorch = [&](const fs::path& file) {
+        PytorchTensors found = list_pytorch_file(file, wanted);
+        if (!found.key.empty())
+            weights.remarks.push_back(
+                fmt::format("{} holds more than a model: its weights are those under {}", file.string(), found.key));
+        return std::move(found.tensors);
+    };
     struct Form {
         const char* name;
         List list;
     };
-    for (const Form& form :
-         {Form{"model.safetensors", list_safetensors}, Form{"pytorch_model.bin", list_pytorch_file}}) {
+    for (const Form& form : {Form{"model.safetensors", list_safetensors}, Form{"pytorch_model.bin", list_pytorch}}) {
         const fs::path file = folder / form.name;
-        if (fs::exists(file)) return form.list(file);
         const fs::path index = file.string() + ".index.json";
-        if (fs::exists(index)) return list_shards(index, form.list);
+        if (!fs::exists(file) && !fs::exists(index)) continue;
+        weights.tensors = fs::exists(file) ? form.list(file) : list_shards(index, form.list);
+        return weights;
     }
-    throw InputError(fmt::format(
-        "{} has neither model.safetensors nor pytorch_model.bin (nor an index of several); copy or download "
-        "the weights",
-        folder.string()));
+    const std::string instead = describe_other_weights(folder);
+    throw InputError(fmt::format("{} has neither model.safetensors nor pytorch_model.bin (nor an index of several); {}",
+                                 folder.string(), instead.empty() ? "copy or download the weights" : instead));
 }
 
 }  // namespace protalbert

@@ -8,9 +8,11 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "base/finite.hpp"
 #include "io/checkpoint.hpp"
 #include "io/json_file.hpp"
 #include "io/weight_files.hpp"
+#include "model/weight_names.hpp"
 
 namespace protalbert {
 
@@ -50,21 +52,35 @@ ModelConfig read_config(const fs::path& file) {
     return config_from_json(json.dump(), file.string());
 }
 
+/// Whether a table of `rows` is that of `pieces`, padded to a multiple of 8, 16, 32 ... 256, as GPUs like it.
+bool is_padded(std::int64_t rows, std::int64_t pieces) {
+    for (std::int64_t multiple = 8; multiple <= 256; multiple *= 2) {
+        if (rows == (pieces + multiple - 1) / multiple * multiple) return true;
+    }
+    return false;
+}
+
 Vocabulary read_folder_vocabulary(const fs::path& folder, const std::string& given, const ModelConfig& config) {
     fs::path file = given;
-    for (const char* name : {"spiece.model", "vocab.txt"}) {
+    for (const char* name : {"spiece.model", "vocab.txt", "tokenizer.json"}) {
         if (file.empty() && fs::exists(folder / name)) file = folder / name;
     }
     if (file.empty())
-        throw InputError(fmt::format(
-            "{} has neither spiece.model nor vocab.txt; convert it with protalbert_convert --vocabulary FILE",
-            folder.string()));
-    Vocabulary vocabulary = read_vocabulary(file.string());
-    if (vocabulary.size() != config.vocabulary)
         throw InputError(
-            fmt::format("{} has {} pieces, but the model of {} has {} (vocab_size); they do not belong "
-                        "together",
-                        file.string(), vocabulary.size(), folder.string(), config.vocabulary));
+            fmt::format("{} has neither spiece.model nor vocab.txt nor tokenizer.json; convert it with "
+                        "protalbert_convert --vocabulary FILE",
+                        folder.string()));
+    Vocabulary vocabulary = read_vocabulary(file.string());
+    const std::int64_t pieces = vocabulary.size();
+    if (pieces != config.vocabulary && !is_padded(config.vocabulary, pieces))
+        throw InputError(
+            fmt::format("{} has {} pieces, but the model of {} has {} (vocab_size){}", file.string(), pieces,
+                        folder.string(), config.vocabulary,
+                        pieces > config.vocabulary
+                            ? "; they do not belong together"
+                            : ", which is no multiple of 8 that follows; they do not belong together, or a piece was "
+                              "added elsewhere: convert it with protalbert_convert --vocabulary FILE, one piece a line "
+                              "for every row"));
     return vocabulary;
 }
 
@@ -92,11 +108,31 @@ std::string_view optional_part(const std::string& parameter) {
     return "";
 }
 
-/// Finds the sources of all parameters. Throws InputError for missing ones and other shapes.
+/// What is said when weights lack parameters of the model.
+InputError lacking(const std::vector<std::string>& missing, const std::vector<StoredTensor>& tensors,
+                   const fs::path& folder) {
+    const bool adapter = std::any_of(tensors.begin(), tensors.end(), [](const StoredTensor& tensor) {
+        return tensor.name.find(".lora_") != std::string::npos || tensor.name.find(".base_layer.") != std::string::npos;
+    });
+    return InputError(fmt::format(
+        "the weights in {} lack {}; {}", folder.string(), list_names(missing),
+        adapter ? "an adapter lies beside them: in Python, model.merge_and_unload().save_pretrained(NEW) writes the "
+                  "model with the adapter in it"
+                : "are they of the model of config.json, and whole?"));
+}
+
+/// Finds the sources of all parameters. Throws InputError for missing ones, other shapes and types that are not read.
 void find_sources(HuggingFaceFolder& folder, const std::vector<StoredTensor>& tensors) {
+    ModelNames model = model_names(tensors, folder.path.string());
+    std::move(model.remarks.begin(), model.remarks.end(), std::back_inserter(folder.remarks));
     std::map<std::string, const StoredTensor*> by_name;
-    for (const StoredTensor& tensor : tensors) by_name[tensor.name] = &tensor;
-    std::set<std::string> used;
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+        if (model.names[i].empty())
+            folder.unused.push_back(tensors[i].name);
+        else
+            by_name[model.names[i]] = &tensors[i];
+    }
+    std::set<const StoredTensor*> used;
     std::set<std::string_view> parts;  // of which something is there
     for (const Parameter& parameter : folder.layout.parameters) {
         const StoredTensor* source = nullptr;
@@ -109,8 +145,9 @@ void find_sources(HuggingFaceFolder& folder, const std::vector<StoredTensor>& te
             folder.absent.push_back(parameter.name);
             continue;
         }
-        used.insert(source->name);
+        used.insert(source);
         parts.insert(optional_part(parameter.name));
+        require_readable_type(*source);
         if (source->shape != parameter.shape)
             throw InputError(fmt::format("{}: tensor {} has shape {}, but config.json makes it {}",
                                          source->file.string(), source->name, shape_text(source->shape),
@@ -121,11 +158,9 @@ void find_sources(HuggingFaceFolder& folder, const std::vector<StoredTensor>& te
         const std::string_view part = optional_part(name);
         if (part.empty() || parts.contains(part)) missing.push_back(name);
     }
-    if (!missing.empty())
-        throw InputError(fmt::format("the weights in {} lack {}; are they of the model of config.json, and whole?",
-                                     folder.path.string(), list_names(missing)));
+    if (!missing.empty()) throw lacking(missing, tensors, folder.path);
     for (const auto& [name, tensor] : by_name) {
-        if (!used.contains(name) && !is_redundant(name)) folder.unused.push_back(name);
+        if (!used.contains(tensor) && !is_redundant(name)) folder.unused.push_back(tensor->name);
     }
 }
 
@@ -159,7 +194,12 @@ HuggingFaceFolder open_hugging_face(const fs::path& path, const std::string& voc
     HuggingFaceFolder folder;
     folder.path = path;
     folder.config = read_config(path / "config.json");
-    const std::vector<StoredTensor> tensors = list_weights(path);
+    if (fs::exists(path / "adapter_config.json"))
+        throw InputError(fmt::format("{}: {}; for the model without it, move adapter_config.json away", path.string(),
+                                     describe_other_weights(path)));
+    Weights weights = list_weights(path, names_word_embeddings);
+    const std::vector<StoredTensor>& tensors = weights.tensors;
+    folder.remarks = std::move(weights.remarks);
     // Before a layout of billions of parameters is made for a few numbers in a text.
     if (folder.config.groups * folder.config.inner > std::ssize(tensors) / tensors_of_layer)
         throw InputError(fmt::format(
@@ -170,19 +210,30 @@ HuggingFaceFolder open_hugging_face(const fs::path& path, const std::string& voc
     find_sources(folder, tensors);
     check_sizes(folder);
     folder.vocabulary = read_folder_vocabulary(path, vocabulary, folder.config);
+    if (const std::int64_t pieces = folder.vocabulary.size(); pieces < folder.config.vocabulary)
+        folder.remarks.push_back(
+            fmt::format("{}: the vocabulary's tables have {} rows for {} pieces: the others are kept and not used",
+                        path.string(), folder.config.vocabulary, pieces));
     return folder;
 }
 
 void read_parameter(const HuggingFaceFolder& folder, std::size_t index, float* values) {
     const auto& source = folder.sources.at(index);
-    if (source)
-        read_tensor(*source, values);
-    else
+    if (!source) {
         initialise(values, folder.layout.parameters.at(index), folder.config, absent_seed);
+    } else if (!read_tensor(*source, values)) {
+        throw InputError(fmt::format(
+            "{}: tensor {}: {}; {}", source->file.string(), source->name, describe_not_finite(values, source->shape),
+            source->element == "float16"
+                ? "a weight beyond 65504 becomes infinite in float16: save the model in float32 or "
+                  "bfloat16, or take an earlier one if its training failed"
+                : "the file was damaged, or the training failed that it comes from: download it again, or "
+                  "take an earlier one"));
+    }
 }
 
 std::vector<std::string> remarks(const HuggingFaceFolder& folder) {
-    std::vector<std::string> lines;
+    std::vector<std::string> lines = folder.remarks;
     if (!folder.absent.empty())
         lines.push_back(fmt::format("{} has no {}: initialised as at a fresh start", folder.path.string(),
                                     list_names(folder.absent)));

@@ -1,13 +1,11 @@
 #include "model/weight_source.hpp"
 
-#include <fmt/format.h>
-
-#include <filesystem>
 #include <sstream>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "comm/program.hpp"
+#include "model/model_place.hpp"
 
 namespace protalbert {
 
@@ -39,13 +37,9 @@ WeightSource open_weights(const std::string& path, const Communicator& communica
     WeightSource source;
     std::string place;
     on_root(communicator, [&] {
-        source.hugging_face = is_hugging_face_folder(path);
-        if (!source.hugging_face && std::filesystem::is_directory(path) && list_checkpoints(path).empty())
-            throw InputError(
-                fmt::format("folder {} has neither checkpoints (step_*.h5) nor the config.json of a Hugging "
-                            "Face model",
-                            path));
-        place = source.hugging_face ? path : resolve_checkpoint(path).string();
+        place = locate_model(path);
+        source.hugging_face = is_hugging_face_folder(place);
+        if (!source.hugging_face) place = resolve_checkpoint(place).string();
     });
     source.place = communicator.broadcast(place, 0);
     communicator.broadcast(&source.hugging_face, sizeof source.hugging_face, 0);

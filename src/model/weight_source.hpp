@@ -20,8 +20,8 @@ struct WeightSource {
 };
 
 /// `path`: a checkpoint's file, a folder of checkpoints (the newest) or a Hugging Face folder, whose remarks are
-/// logged. `vocabulary`: a file to take instead of a Hugging Face folder's. The same on every rank while a run adds
-/// newer checkpoints. Collective. Throws InputError for what is none.
+/// logged, or what else stands for one (model_place.hpp). `vocabulary`: a file to take instead of a Hugging Face
+/// folder's. The same on every rank while a run adds newer checkpoints. Collective. Throws InputError for what is none.
 WeightSource open_weights(const std::string& path, const Communicator& communicator,
                           const std::string& vocabulary = "");
 

@@ -1,5 +1,6 @@
 // Checkpoints written and read by all ranks of a run, and by other numbers of ranks: by parts of this run's ranks.
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <functional>
 #include <numeric>
@@ -219,6 +220,33 @@ TEST_F(Checkpoint, SurvivesGarbage) {
         world.barrier();
     }
     EXPECT_GE(refused, 12040 / 100);  // the bytes of the two arrays, at the least
+}
+
+// Weights and moments alike, and on every rank whichever of them read the array.
+TEST_F(Checkpoint, RefusesWhatIsNotFinite) {
+    const fs::path file = folder / checkpoint_name(1);
+    const std::size_t arrays = Model(true).arrays.parameters.size();
+    for (const float bad : {NAN, INFINITY, -INFINITY}) {
+        for (std::size_t i = 0; i < arrays; ++i) {
+            Model model(true);
+            model.memory[i].back() = bad;
+            write_checkpoint(file, example_header(), model.arrays, world);
+            Model read(false);
+            const std::string message = message_of([&] { read_checkpoint(file, read.arrays, world); });
+            EXPECT_NE(message.find("/parameters/" + model.arrays.parameters[i].name + ": 1 of its "), std::string::npos)
+                << message;
+            EXPECT_NE(message.find("use an older one"), std::string::npos) << message;
+        }
+    }
+    Model model(true);
+    model.arrays.v.back().data[0] = NAN;
+    write_checkpoint(file, example_header(), model.arrays, world);
+    Model read(false);
+    const std::string message = message_of([&] { read_checkpoint(file, read.arrays, world); });
+    EXPECT_NE(message.find("/optimizer/v/"), std::string::npos) << message;
+    // Without moments nobody asks for them.
+    Model weights(false, false);
+    read_checkpoint(file, weights.arrays, world);
 }
 
 TEST_F(Checkpoint, RefusesAnotherModel) {

@@ -1,7 +1,9 @@
 // Hugging Face folders: every form of them against transformers' hidden states (make_folders.py), tokenisation against
 // its slow tokenizer (make_tokens.py), what is said about bad ones, and folders that this program writes.
 
+#include <cmath>
 #include <cstring>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -165,6 +167,166 @@ std::string changed_weights(const std::string& from, const std::string& to) {
     return message_of([&] { open_hugging_face(place.path()); });
 }
 
+/// A copy of the folder `half` whose tensors have other names, as a function of theirs, and other values.
+void copy_renamed(const Folder& place, const std::function<std::string(const std::string&)>& rename,
+                  const std::function<void(const std::string&, std::vector<float>&)>& change = {}) {
+    copy_golden("half", place);
+    std::vector<TensorShape> shapes;
+    std::vector<std::vector<float>> values;
+    for (const StoredTensor& tensor : list_safetensors(golden / "half" / "model.safetensors")) {
+        shapes.push_back({rename(tensor.name), tensor.shape});
+        values.push_back(read_values(tensor));
+        if (change) change(tensor.name, values.back());
+    }
+    SafetensorsWriter writer(place.path("model.safetensors"), shapes);
+    for (const auto& tensor : values) writer.write(tensor.data());
+    writer.finish();
+}
+
+std::string replaced(std::string name, const std::string& from, const std::string& to) {
+    const std::size_t found = name.find(from);
+    return found == std::string::npos ? name : name.replace(found, from.size(), to);
+}
+
+// However wrappers and older programs called them, the values are the same, and what was done is said.
+TEST(HuggingFace, FindsTensorsUnderOtherNames) {
+    const std::vector<float> expected = parameters_of(open_hugging_face(golden / "half"));
+    const auto same = [&](const std::function<std::string(const std::string&)>& rename, const std::string& said,
+                          std::size_t lines = 1) {
+        const Folder place;
+        copy_renamed(place, rename);
+        const HuggingFaceFolder folder = open_hugging_face(place.path());
+        EXPECT_TRUE(parameters_of(folder) == expected) << said;
+        ASSERT_EQ(remarks(folder).size(), lines) << said << "\n" << list_names(remarks(folder));
+        EXPECT_MESSAGE(remarks(folder)[0], said);
+    };
+    for (const char* prefix : {"_orig_mod.", "module.", "model.", "module._orig_mod.", "model.module.", "encoder.",
+                               "bert.", "albert.model.", "x.y.z."})
+        same([&](const std::string& name) { return prefix + name; },
+             std::string("read without ") + (std::string(prefix) == "module._orig_mod." ? "_orig_mod and module"
+                                             : std::string(prefix) == "model.module."
+                                                 ? "module and model"
+                                                 : std::string(prefix, std::strlen(prefix) - 1)));
+    // Inside, as of a part that was wrapped alone; and of a wrapped AlbertModel within a larger model.
+    same([](const std::string& name) { return replaced(name, "albert.", "albert._orig_mod."); }, "without _orig_mod");
+    same([](const std::string& name) { return replaced(name, "layers.0.", "layers.0._checkpoint_wrapped_module."); },
+         "without _checkpoint_wrapped_module");
+    same([](const std::string& name) { return replaced(name, "albert.", "module."); }, "without module");
+    // Layer norms of TensorFlow, those of the layers as well.
+    same(
+        [](const std::string& name) {
+            if (name.find("LayerNorm") == std::string::npos && name.find("layer_norm") == std::string::npos)
+                return name;
+            return replaced(replaced(name, "orm.weight", "orm.gamma"), "orm.bias", "orm.beta");
+        },
+        "gamma and beta of layer norms");
+    same([](const std::string& name) { return "module." + replaced(name, "LayerNorm.weight", "LayerNorm.gamma"); },
+         "read without module", 2);
+}
+
+TEST(HuggingFace, LeavesWhatIsNotOfTheModel) {
+    const Folder place;
+    // A wrapper's own layer has no part in the prefix.
+    copy_renamed(place, [](const std::string& name) {
+        return name == "sop_classifier.classifier.bias"     ? "head.bias"
+               : name == "sop_classifier.classifier.weight" ? "head.weight"
+                                                            : "model." + name;
+    });
+    const HuggingFaceFolder folder = open_hugging_face(place.path());
+    EXPECT_EQ(folder.unused, (std::vector<std::string>{"head.bias", "head.weight"}));
+    EXPECT_EQ(folder.absent.size(), 2U) << list_names(folder.absent);
+
+    const Folder two;
+    copy_golden("half", two);
+    const std::vector<StoredTensor> tensors = list_safetensors(golden / "half" / "model.safetensors");
+    std::vector<TensorShape> shapes;
+    for (const char* model : {"student.", "teacher."})
+        for (const StoredTensor& tensor : tensors) shapes.push_back({model + tensor.name, tensor.shape});
+    SafetensorsWriter writer(two.path("model.safetensors"), shapes);
+    for (int copy = 0; copy < 2; ++copy)
+        for (const StoredTensor& tensor : tensors) writer.write(read_values(tensor).data());
+    writer.finish();
+    const std::string message = message_of([&] { open_hugging_face(two.path()); });
+    EXPECT_MESSAGE(message, "begin with student. and teacher.");
+    EXPECT_MESSAGE(message, "model.student.save_pretrained");
+
+    const Folder both;
+    copy_renamed(both, [](const std::string& name) {
+        return replaced(name, "predictions.LayerNorm.bias", "predictions.LayerNorm.module.weight");
+    });
+    EXPECT_MESSAGE(message_of([&] { open_hugging_face(both.path()); }),
+                   "both predictions.LayerNorm.module.weight and predictions.LayerNorm.weight");
+    const Folder adapter;
+    copy_renamed(adapter, [](const std::string& name) {
+        return "base_model.model." + replaced(name, "query.weight", "query.base_layer.weight");
+    });
+    EXPECT_MESSAGE(message_of([&] { open_hugging_face(adapter.path()); }), "merge_and_unload");
+}
+
+TEST(HuggingFace, RefusesWeightsThatAreNoNumbers) {
+    for (const auto& [bad, spelt] : {std::pair(NAN, "nan"), std::pair(INFINITY, "inf"), std::pair(-INFINITY, "-inf")}) {
+        for (const char* where : {"albert.embeddings.word_embeddings.weight", "sop_classifier.classifier.bias"}) {
+            const Folder place;
+            const float value = bad;
+            copy_renamed(
+                place, [](const std::string& name) { return name; },
+                [&](const std::string& name, std::vector<float>& values) {
+                    if (name == where) values[1] = value;
+                });
+            const HuggingFaceFolder folder = open_hugging_face(place.path());
+            const std::string message = message_of([&] { parameters_of(folder); });
+            EXPECT_MESSAGE(message, std::string("tensor ") + where + ": 1 of its ");
+            EXPECT_MESSAGE(message, std::string("the first is ") + spelt);
+            EXPECT_MESSAGE(message, "model.safetensors");
+        }
+    }
+}
+
+// Tables of 40 rows for 34 pieces.
+TEST(HuggingFace, KeepsRowsOfAPaddedVocabulary) {
+    const auto padded = [](const Folder& place, std::int64_t rows, std::size_t pieces = 34) {
+        ModelConfig config = small_config();
+        config.vocabulary = rows;
+        const std::vector<float> values = random_parameters(make_parameter_layout(config), 5);
+        write_hugging_face(place.path(), config, default_vocabulary(), [&](const Parameter& parameter, float* into) {
+            std::copy_n(values.begin() + parameter.offset, parameter.size, into);
+        });
+        std::string text;
+        for (std::size_t id = 0; id < pieces; ++id)
+            text += (id < 34 ? default_vocabulary().pieces[id] : "extra" + std::to_string(id)) + "\n";
+        place.write("vocab.txt", text);
+        return values;
+    };
+    for (const std::int64_t rows : {40, 48, 64, 128}) {
+        const Folder place, again;
+        const std::vector<float> values = padded(place, rows);
+        const HuggingFaceFolder folder = open_hugging_face(place.path());
+        EXPECT_EQ(folder.config.vocabulary, rows);
+        EXPECT_EQ(folder.vocabulary.size(), 34);
+        EXPECT_EQ(folder.layout.find("albert.embeddings.word_embeddings.weight")->shape[0], rows);
+        EXPECT_TRUE(parameters_of(folder) == values);
+        ASSERT_EQ(remarks(folder).size(), 1U);
+        EXPECT_MESSAGE(remarks(folder)[0], std::to_string(rows) + " rows for 34 pieces");
+        // And out again.
+        write_hugging_face(again.path(), folder.config, folder.vocabulary,
+                           [&](const Parameter& parameter, float* into) {
+                               std::copy_n(values.begin() + parameter.offset, parameter.size, into);
+                           });
+        EXPECT_EQ(content_of(again.path("model.safetensors")), content_of(place.path("model.safetensors")));
+        EXPECT_EQ(content_of(again.path("vocab.txt")), content_of(place.path("vocab.txt")));
+    }
+    for (const std::int64_t rows : {35, 39, 41, 56, 30000}) {
+        const Folder place;
+        padded(place, rows);
+        const std::string message = message_of([&] { open_hugging_face(place.path()); });
+        EXPECT_MESSAGE(message, "has 34 pieces, but the model");
+        EXPECT_MESSAGE(message, "--vocabulary FILE");
+    }
+    const Folder place;
+    padded(place, 40, 41);
+    EXPECT_MESSAGE(message_of([&] { open_hugging_face(place.path()); }), "they do not belong together");
+}
+
 TEST(HuggingFace, NamesMissingTensors) {
     const std::string key = "albert.encoder.albert_layer_groups.0.albert_layers.0.attention.key.weight";
     EXPECT_MESSAGE(changed_weights(key, ""), "lack " + key + ";");
@@ -203,7 +365,37 @@ TEST(HuggingFace, RefusesBadFolders) {
     };
     EXPECT_MESSAGE(refused("half", [](const Folder& f) { fs::remove(f.path("model.safetensors")); }),
                    "neither model.safetensors nor pytorch_model.bin");
-    EXPECT_MESSAGE(refused("half", [](const Folder& f) { fs::remove(f.path("vocab.txt")); }), "--vocabulary");
+    const auto instead = [&](const std::string& name) {
+        return refused("half", [&](const Folder& f) {
+            fs::remove(f.path("expected.safetensors"));
+            fs::rename(f.path("model.safetensors"), f.path(name));
+        });
+    };
+    EXPECT_MESSAGE(instead("model.fp16.safetensors"), "ln -s model.fp16.safetensors ");
+    EXPECT_MESSAGE(instead("consolidated.00.pth"), "/pytorch_model.bin");
+    EXPECT_MESSAGE(instead("model.safetensors.index.fp16.json"), "/model.safetensors.index.json");
+    EXPECT_MESSAGE(instead("model-00001-of-00001.safetensors"), "download model.safetensors.index.json, too");
+    EXPECT_MESSAGE(instead("tf_model.h5"), "from_tf=True");
+    EXPECT_MESSAGE(instead("flax_model.msgpack"), "from_flax=True");
+    EXPECT_MESSAGE(instead("model.ckpt-best.index"), "convert_albert_original_tf_checkpoint_to_pytorch");
+    EXPECT_MESSAGE(instead("model.onnx"), "ONNX");
+    EXPECT_MESSAGE(instead("optimizer.pt"), "copy or download the weights");
+    EXPECT_MESSAGE(refused("half",
+                           [](const Folder& f) {
+                               fs::remove(f.path("model.safetensors"));
+                               fs::create_symlink("../../blobs/1234", f.path("model.safetensors"));
+                           }),
+                   "model.safetensors is a link to nothing: copy the folder with cp -rL");
+    EXPECT_MESSAGE(refused("half", [](const Folder& f) { f.write("adapter_config.json", "{}"); }), "merge_and_unload");
+    const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 238\n";
+    for (const char* name : {"config.json", "model.safetensors", "vocab.txt"}) {
+        const std::string message = refused("half", [&](const Folder& f) { f.write(name, pointer); });
+        EXPECT_MESSAGE(message, name);
+        EXPECT_MESSAGE(message, "git lfs pull");
+    }
+    EXPECT_MESSAGE(refused("half", [](const Folder& f) { fs::remove(f.path("vocab.txt")); }),
+                   "neither spiece.model nor vocab.txt nor tokenizer.json; convert it with protalbert_convert "
+                   "--vocabulary");
     EXPECT_MESSAGE(
         refused("half", [](const Folder& f) { f.write("vocab.txt", content_of(f.path("vocab.txt")) + "J\n"); }),
         "has 35 pieces, but the model");
@@ -323,6 +515,10 @@ TEST(HuggingFaceExport, FilesOfATokenizer) {
     EXPECT_EQ(json["model"]["vocab"].size(), 34U);
     EXPECT_EQ(json["added_tokens"].size(), 5U);
     EXPECT_EQ(json["post_processor"]["special_tokens"]["[SEP]"]["ids"][0], vocabulary.sep);
+
+    place.write("only.json", tokenizer_json(vocabulary));
+    EXPECT_EQ(read_vocabulary(place.path("only.json").string()).pieces, vocabulary.pieces);
+    fs::remove(place.path("only.json"));
 
     ModelConfig config = small_config();
     const std::vector<float> values = random_parameters(make_parameter_layout(config), 5);

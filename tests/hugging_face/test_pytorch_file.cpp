@@ -34,7 +34,7 @@ TEST(PyTorchFile, ReadsBothLayouts) {
                                      {"part", tensor(storage("FloatStorage", "0", 4), 1, {3}, {1})}});
     for (const std::string& content :
          {zip_layout(pickle, four_floats), legacy_layout(pickle, one_key, bytes_of(4, 8) + four_floats)}) {
-        const auto tensors = list_pytorch_file(folder.write("file", content));
+        const auto tensors = list_pytorch_file(folder.write("file", content)).tensors;
         ASSERT_EQ(tensors.size(), 3U);
         EXPECT_EQ(tensors[0].name, "part");
         EXPECT_EQ(read_values(tensors[0]), (std::vector<float>{2, 3, 4}));
@@ -84,7 +84,7 @@ TEST(PyTorchFile, RefusesMalformedPickles) {
     EXPECT_MESSAGE(pickle("]."), "no dict of tensors");
     EXPECT_MESSAGE(pickle("N."), "no dict of tensors");
     EXPECT_MESSAGE(refused(zip_layout(dict({{"a", "N"}}), "")), "a is no tensor");
-    EXPECT_MESSAGE(refused(zip_layout(dict({{"a", "}"}}), "")), "a is no tensor");
+    EXPECT_MESSAGE(refused(zip_layout(dict({{"a", "}"}}), "")), "no model's tensors");
     EXPECT_MESSAGE(refused(zip_layout(proto + "}(K\1" + simple_tensor() + "u.", four_floats)), "no text");
     // Nested a million times, refused without recursion; a list that holds itself.
     EXPECT_MESSAGE(pickle("N" + std::string(2000000, '\x85') + "."), "a million opcodes");
@@ -168,13 +168,58 @@ TEST(PyTorchFile, RefusesBadOldFiles) {
     EXPECT_MESSAGE(refused(other_end), "big-endian");
 }
 
+/// A dict within a pickle.
+std::string inner(const std::vector<std::pair<std::string, std::string>>& items) {
+    std::string pickle = "}(";
+    for (const auto& [key, value] : items) pickle += text(key) + value;
+    return pickle + "u";
+}
+
+// As training scripts save them: the model's dict under a key, beside others with tensors of their own.
+TEST(PyTorchFile, FindsTheDictOfTheModel) {
+    const Folder folder;
+    const auto wanted = [](std::string_view name) { return name == "word"; };
+    const std::string model = inner({{"word", simple_tensor()}});
+    // Eight bytes in the file before the model's.
+    const std::string moment = tensor(storage("LongStorage", "1", 1), 0, {1}, {1});
+    const std::string optimizer =
+        inner({{"state", std::string("}K\0", 3) + inner({{"step", moment}}) + "s"}, {"lr", "G12345678"}});
+    const std::string keys = proto + "](" + text("1") + text("0") + "e.";
+    const std::string data = bytes_of(1, 8) + bytes_of(7, 8) + bytes_of(4, 8) + four_floats;
+    const auto check = [&](const std::string& pickle, const std::string& key) {
+        const std::string zipped =
+            zip({{"archive/data.pkl", pickle}, {"archive/data/0", four_floats}, {"archive/data/1", bytes_of(7, 8)}});
+        for (const std::string& content : {zipped, legacy_layout(pickle, keys, data)}) {
+            const PytorchTensors found = list_pytorch_file(folder.write("file", content), wanted);
+            ASSERT_EQ(found.tensors.size(), 1U);
+            EXPECT_EQ(found.key, key);
+            EXPECT_EQ(found.tensors[0].name, "word");
+            EXPECT_EQ(read_values(found.tensors[0]), (std::vector<float>{1, 2, 3, 4}));
+        }
+    };
+    check(dict({{"state_dict", model}, {"optimizer", optimizer}, {"epoch", "K\3"}}), "state_dict");
+    check(dict({{"optimizer", optimizer}, {"rng", inner({{"cpu", moment}})}, {"model", model}}), "model");
+    check(dict({{"epoch", "K\3"}, {"checkpoint", inner({{"o", optimizer}, {"module", model}})}}), "checkpoint.module");
+    const auto refuse = [&](const std::string& pickle) {
+        const auto file = folder.write("file", zip_layout(pickle, four_floats));
+        return message_of([&] { list_pytorch_file(file, wanted); });
+    };
+    const std::string two = refuse(dict({{"model", model}, {"ema", inner({{"word", simple_tensor()}})}}));
+    EXPECT_MESSAGE(two, "under the keys model and ema");
+    EXPECT_MESSAGE(two, "[\"model\"]");
+    EXPECT_MESSAGE(refuse(dict({{"weights", inner({{"other", simple_tensor()}})}, {"epoch", "K\3"}})),
+                   "its keys are weights, epoch");
+    // Dicts that hold themselves and one another end.
+    EXPECT_MESSAGE(refuse(proto + "}q\1" + text("a") + "h\1s."), "its keys are a");
+}
+
 // Real files of both layouts, cut anywhere and changed anywhere.
 TEST(PyTorchFile, SurvivesEveryDamage) {
     const Folder folder;
     for (const char* form : {"zip", "legacy"}) {
         const std::string good = content_of(std::string(GOLDEN_FOLDERS) + "/" + form + "/pytorch_model.bin");
         ASSERT_GT(good.size(), 30000U);
-        const auto list = [&] { return list_pytorch_file(folder.path("damaged")); };
+        const auto list = [&] { return list_pytorch_file(folder.path("damaged")).tensors; };
         folder.write("damaged", good);
         EXPECT_TRUE(survives(list)) << form;
         for (std::size_t length = 0; length < good.size(); length += length < 5000 ? 61 : 997) {
