@@ -109,7 +109,11 @@ int run(int argc, char** argv, const Communicator& communicator) {
         validation = std::make_unique<const Corpus>(settings.validation, communicator);
         check_vocabularies(corpus, *validation);
     }
-    config.vocabulary = corpus.vocabulary().size();
+    const std::int64_t pieces = corpus.vocabulary().size();
+    if (!deck.has("model.vocabulary")) config.vocabulary = pieces;
+    if (config.vocabulary < pieces)
+        throw InputError(fmt::format("{} is {}, but corpus {} has {} pieces; make it at least as many",
+                                     deck.place("model.vocabulary"), config.vocabulary, corpus.path(), pieces));
 
     // 3. The device and the model.
     const std::unique_ptr<Backend> backend = make_rank_backend(options.device, settings.precision, communicator);

@@ -27,8 +27,8 @@ struct CheckpointHeader {
     std::string deck;           ///< as TOML
     std::string config;         ///< JSON
     std::uint64_t corpus_hash = 0;
-    std::vector<std::string> vocabulary;
-    std::string program;  ///< that wrote the file: read, and ignored when writing
+    std::vector<std::string> vocabulary;  ///< fewer pieces than config's vocab_size where the tables are padded
+    std::string program;                  ///< that wrote the file: read, and ignored when writing
 };
 
 struct CheckpointArrays {

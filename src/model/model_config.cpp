@@ -93,7 +93,7 @@ ModelConfig preset(const std::string& name) {
 
 ModelConfig read_model_config(Deck& deck, std::int64_t vocabulary) {
     ModelConfig config = preset(deck.choice("model.preset", "prot_albert", preset_names()));
-    config.vocabulary = vocabulary;
+    config.vocabulary = deck.integer("model.vocabulary", vocabulary, 1, largest_table);
     config.layers = deck.integer("model.layers", config.layers, 1, largest_count);
     config.hidden = deck.integer("model.hidden", config.hidden, 1, largest_size);
     config.intermediate = deck.integer("model.intermediate", config.intermediate, 1, largest_size);

@@ -41,8 +41,9 @@ struct ModelConfig {
 ModelConfig preset(const std::string& name);
 std::vector<std::string> preset_names();
 
-/// The deck's [model]: a preset (without one prot_albert) with any key overridden. V comes from the corpus. Throws
-/// InputError for sizes that cannot be (hidden not a multiple of heads, groups beyond layers ...), naming the key.
+/// The deck's [model]: a preset (without one prot_albert) with any key overridden. V is `vocabulary`, the
+/// corpus' pieces, where the deck has no rows to spare. Throws InputError for sizes that cannot be (hidden not a
+/// multiple of heads, groups beyond layers ...), naming the key.
 ModelConfig read_model_config(Deck& deck, std::int64_t vocabulary);
 
 /// Where the value of a deck's key ("hidden", without "model.") came from, for messages.

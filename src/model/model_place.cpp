@@ -171,12 +171,12 @@ void check_file(const fs::path& file) {
     const bool hdf5 = start.starts_with("\x89HDF\r\n\x1a\n");
     const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
     const std::string part = part_of_model(file);
+    std::error_code error;
+    if (folder.filename() == "blobs" && fs::is_directory(folder.parent_path() / "snapshots", error))
+        throw give_folder(file, folder.parent_path());
     if (hdf5 && part.empty()) return;
     if (is_git_lfs_pointer(start)) throw git_lfs_pointer(file, "model");
     if (!part.empty() && is_hugging_face_folder(folder)) throw give_folder(file, folder);
-    std::error_code error;
-    if (!part.empty() && folder.filename() == "blobs" && fs::is_directory(folder.parent_path() / "snapshots", error))
-        throw give_folder(file, folder.parent_path());
     if (!part.empty())
         throw InputError(fmt::format(
             "{} is {}, which is not enough by itself: put model.safetensors or pytorch_model.bin, config.json "

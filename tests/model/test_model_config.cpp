@@ -44,6 +44,12 @@ TEST(ModelDeck, EmptyIsProtAlbert) {
     EXPECT_TRUE(config.projection);
 }
 
+TEST(ModelDeck, VocabularyMayHaveRowsToSpare) {
+    EXPECT_EQ(read("").vocabulary, 34);
+    EXPECT_EQ(read("[model]\nvocabulary = 40").vocabulary, 40);
+    expect_error("[model]\nvocabulary = 0", {"deck.toml:2: model.vocabulary"});
+}
+
 TEST(ModelDeck, PresetWithOverrides) {
     const ModelConfig config = read(R"([model]
 preset = "bert_base"
