@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "comm/program.hpp"
 #include "probe/head_batch.hpp"
 
 namespace protalbert {
@@ -73,7 +74,7 @@ Evaluation evaluate_head(const Head& head, const Features& features, const Label
     DeviceMemory sums(*head.backend, K * sizeof(LossSums));
     head.backend->set_zero(sums.data(), sums.bytes(), default_stream);
     std::vector<std::vector<std::uint8_t>> own(K);
-    predict_share(head, features, proteins, mine, sums.as<LossSums>(), own);
+    all_or_none(communicator, [&] { predict_share(head, features, proteins, mine, sums.as<LossSums>(), own); });
     std::vector<LossSums> totals(K);
     head.backend->download(totals.data(), sums.data(), sums.bytes(), default_stream);
     head.backend->synchronize(default_stream);

@@ -189,13 +189,14 @@ HeadFile read_head(const std::string& path, const Communicator& communicator) {
 }
 
 void check_features(const HeadFile& head, const std::string& path, std::int64_t count, std::uint64_t checkpoint_hash,
-                    const std::string& origin) {
+                    const std::string& origin, const Communicator& communicator) {
     if (count != head.config.features)
         throw InputError(
             fmt::format("head {} was trained on vectors of {} elements, but {} has {}; give the encoder that it was "
                         "trained on, or train a head on this one",
                         path, head.config.features, origin, count));
-    if (head.checkpoint_hash != 0 && checkpoint_hash != 0 && head.checkpoint_hash != checkpoint_hash)
+    if (communicator.root() && head.checkpoint_hash != 0 && checkpoint_hash != 0 &&
+        head.checkpoint_hash != checkpoint_hash)
         log_warning(fmt::format("head {} was trained on other weights than those of {}: its predictions mean little",
                                 path, origin));
 }

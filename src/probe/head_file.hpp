@@ -27,6 +27,6 @@ HeadFile read_head(const std::string& path, const Communicator& communicator);
 /// Throws InputError unless features of `count` elements from `origin` fit the head; a warning when the head was
 /// trained on other weights.
 void check_features(const HeadFile& head, const std::string& path, std::int64_t count, std::uint64_t checkpoint_hash,
-                    const std::string& origin);
+                    const std::string& origin, const Communicator& communicator);
 
 }  // namespace protalbert

@@ -13,7 +13,7 @@ namespace protalbert {
 namespace {
 
 // Of embeddings files.
-constexpr std::uint8_t embedded = 0, too_long = 2, embedded_by_windows = 4;
+constexpr std::uint8_t embedded = 0, too_long = 2, embedded_by_windows = 4, not_finite = 5;
 
 const char* reason(std::uint8_t status) {
     switch (status) {
@@ -23,7 +23,7 @@ const char* reason(std::uint8_t status) {
             return "too long for the encoder";
         case 3:
             return "with letters that are no residues";
-        case 5:
+        case not_finite:
             return "whose vectors are not finite";
         default:
             return "not embedded";
@@ -55,7 +55,10 @@ void leave_out(LabelledProteins& proteins, const std::vector<WithoutVectors>& mi
                                 all.size() == 1 ? "protein" : "proteins",
                                 fmt::format("{} {}", reason(entry.first), all.size() == 1 ? "is" : "are"),
                                 fmt::join(first, ", "), all.size() > named ? " ..." : "",
-                                entry.first == too_long ? "; " + remedy : ""));
+                                entry.first == too_long     ? "; " + remedy
+                                : entry.first == not_finite ? "; if they are too large for float16, embed with "
+                                                              "--residues float32 and give --embeddings FILE"
+                                                            : ""));
     }
 }
 

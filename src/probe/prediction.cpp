@@ -51,13 +51,6 @@ struct PieceBatch {
     std::vector<std::int64_t> kept;
     std::vector<std::int64_t> framed{0};   ///< [S + 1] where each protein's rows begin in `kept`
     std::vector<std::int64_t> offsets{0};  ///< [S + 1] the same without frames
-    std::vector<std::size_t> proteins;     ///< [pieces] place among the batch's proteins
-};
-
-/// Of a batch's proteins.
-struct BatchPredictions {
-    std::vector<std::vector<float>> probabilities;  ///< [K][rows, C], protein after protein
-    std::vector<bool> finite;                       ///< [S] whether the vectors are numbers
 };
 
 PieceBatch make_piece_batch(const Work& work, std::span<const WorkItem> items, std::uint64_t piece_length,
@@ -74,7 +67,6 @@ PieceBatch make_piece_batch(const Work& work, std::span<const WorkItem> items, s
             for (std::uint64_t r = 0; r < piece.kept_count; ++r)
                 batch.kept.push_back(first + static_cast<std::int64_t>(r));
             row += static_cast<std::int64_t>(piece.length);
-            batch.proteins.push_back(batch.offsets.size() - 1);
         }
         batch.kept.push_back(batch.kept.back());
         batch.framed.push_back(static_cast<std::int64_t>(batch.kept.size()));
@@ -88,25 +80,18 @@ class Predictor {
   public:
     Predictor(const Model& model, const Head& head) : model_(model), head_(head) {}
 
-    BatchPredictions predict(const PieceBatch& pieces) {
+    /// Probabilities [rows, C] of each kind for the proteins of a batch, one after another.
+    std::vector<std::vector<float>> predict(const PieceBatch& pieces) {
         Backend& backend = *model_.backend;
         const std::int64_t H = model_.config.hidden, S = static_cast<std::int64_t>(pieces.offsets.size()) - 1;
         grow(pieces);
         upload_batch(batch_, pieces.packed, backend, default_stream);
         const Activations last = encode(model_, batch_, encoder_workspace_, default_stream);
         backend.extract_residues(residues_.data(), OutputType::float32, last, batch_.sequences, H, default_stream);
-        // A ReLU makes 0 of what is no number; a mean over residues does not.
-        backend.mean_residues(piece_means_.as<float>(), last, batch_.sequences, H, default_stream);
-        std::vector<float> means(pieces.proteins.size() * static_cast<std::size_t>(H));
-        backend.download(means.data(), piece_means_.data(), means.size() * sizeof(float), default_stream);
 
         // Rows of float32 from here on, by the head's backend.
         Backend& exact = *head_.backend;
         backend.synchronize(default_stream);
-        BatchPredictions predictions;
-        predictions.finite.assign(static_cast<std::size_t>(S), true);
-        for (std::size_t i = 0; i < means.size(); ++i)
-            if (!std::isfinite(means[i])) predictions.finite[pieces.proteins[i / static_cast<std::size_t>(H)]] = false;
         const bool of_residues = head_.config.task == Task::secondary_structure;
         std::vector<std::int64_t> kept = pieces.kept, offsets = pieces.offsets;
         if (of_residues) {
@@ -131,8 +116,7 @@ class Predictor {
         }
         batch.sequences = {S, offsets.back(), upload_values(offsets_, offsets, exact, default_stream), offsets.data()};
         head_forward(head_, batch, head_workspace_, {}, default_stream);
-        predictions.probabilities = probabilities(offsets.back());
-        return predictions;
+        return probabilities(offsets.back());
     }
 
   private:
@@ -150,8 +134,6 @@ class Predictor {
             kept_ = DeviceMemory(exact, static_cast<std::size_t>(rows) * row);
             head_workspace_ = make_head_workspace(head_, rows, false);
         }
-        const std::size_t mean_bytes = pieces.proteins.size() * row;
-        if (piece_means_.bytes() < mean_bytes) piece_means_ = DeviceMemory(*model_.backend, mean_bytes);
         if (means_.bytes() < static_cast<std::size_t>(S) * row)
             means_ = DeviceMemory(exact, static_cast<std::size_t>(S) * row);
     }
@@ -173,16 +155,31 @@ class Predictor {
     const Head& head_;
     InferenceWorkspace encoder_workspace_;
     DeviceBatch batch_;
-    DeviceMemory residues_;     // [residues of all pieces, H]
-    DeviceMemory kept_;         // [rows, H]
-    DeviceMemory means_;        // [S, H]
-    DeviceMemory piece_means_;  // [pieces, H]
+    DeviceMemory residues_;  // [residues of all pieces, H]
+    DeviceMemory kept_;      // [rows, H]
+    DeviceMemory means_;     // [S, H]
     DeviceMemory rows_, framed_, offsets_;
     HeadWorkspace head_workspace_;
 };
 
-/// Computes this rank's batches and writes each protein's rows; how many proteins of this rank have vectors that are no
-/// numbers, and so no prediction.
+/// Which proteins of a batch have no prediction, because their vectors are not finite: no ReLU hides that.
+std::vector<bool> without_prediction(const std::vector<std::vector<float>>& probabilities, const Head& head,
+                                     std::span<const WorkItem> items) {
+    std::vector<bool> without(items.size(), false);
+    for (std::size_t k = 0; k < probabilities.size(); ++k) {
+        auto value = probabilities[k].begin();
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            const std::int64_t rows = head.config.task == Task::secondary_structure ? items[i].length : 1;
+            const auto end = value + rows * head.layout.outputs[k].out;
+            if (std::any_of(value, end, [](float probability) { return std::isnan(probability); })) without[i] = true;
+            value = end;
+        }
+    }
+    return without;
+}
+
+/// Computes this rank's batches and writes each protein's rows; how many of its proteins have vectors that are not
+/// finite, and so no prediction.
 std::uint64_t compute(const Work& work, const Model& model, const Head& head, std::uint64_t piece_length,
                       const Vocabulary& vocabulary, Hdf5File& file, const Communicator& communicator) {
     const bool of_residues = head.config.task == Task::secondary_structure;
@@ -192,33 +189,31 @@ std::uint64_t compute(const Work& work, const Model& model, const Head& head, st
     Progress progress("predicting", own, "residues", communicator.root());
     std::uint64_t done = 0, not_finite = 0;
     for (std::size_t b = 0; b < work.batches.size(); ++b) {
-        BatchPredictions predictions =
-            predictor.predict(make_piece_batch(work, work.batch(b), piece_length, vocabulary));
-        for (std::size_t k = 0; k < predictions.probabilities.size(); ++k) {
-            std::vector<float>& probabilities = predictions.probabilities[k];
+        const std::span<const WorkItem> items = work.batch(b);
+        std::vector<std::vector<float>> probabilities =
+            predictor.predict(make_piece_batch(work, items, piece_length, vocabulary));
+        const std::vector<bool> without = without_prediction(probabilities, head, items);
+        for (std::size_t k = 0; k < probabilities.size(); ++k) {
             const auto C = static_cast<std::size_t>(head.layout.outputs[k].out);
-            std::vector<std::uint8_t> classes = most_probable(probabilities, head.layout.outputs[k].out);
-            std::size_t row = 0, place = 0;
-            for (const WorkItem& item : work.batch(b)) {
-                const std::size_t count = of_residues ? item.length : 1;
-                const std::span<float> values = std::span(probabilities).subspan(row * C, count * C);
+            std::vector<std::uint8_t> classes = most_probable(probabilities[k], head.layout.outputs[k].out);
+            std::size_t row = 0;
+            for (std::size_t i = 0; i < items.size(); ++i) {
+                const std::size_t count = of_residues ? items[i].length : 1;
+                const std::span<float> values = std::span(probabilities[k]).subspan(row * C, count * C);
                 const std::span<std::uint8_t> letters = std::span(classes).subspan(row, count);
-                if (!predictions.finite[place++]) {
+                if (without[i]) {
                     std::fill(values.begin(), values.end(), std::numeric_limits<float>::quiet_NaN());
                     std::fill(letters.begin(), letters.end(), no_class);
                 }
-                write_predictions(file, head.config.kinds[k], of_residues ? item.first_row : item.protein, values,
-                                  letters);
+                write_predictions(file, head.config.kinds[k], of_residues ? items[i].first_row : items[i].protein,
+                                  values, letters);
                 row += count;
             }
         }
-        std::size_t place = 0;
-        for (const WorkItem& item : work.batch(b)) {
-            if (predictions.finite[place++]) continue;
-            write_not_finite(file, item.protein);
-            ++not_finite;
-        }
-        for (const WorkItem& item : work.batch(b)) done += item.length;
+        for (std::size_t i = 0; i < items.size(); ++i)
+            if (without[i]) write_not_finite(file, items[i].protein);
+        not_finite += static_cast<std::uint64_t>(std::count(without.begin(), without.end(), true));
+        for (const WorkItem& item : items) done += item.length;
         progress.update(done);
     }
     progress.finish();
@@ -252,7 +247,7 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
         throw InputError(fmt::format("{} is a head for --task {}", options.head, task_name(file.config.task)));
     const WeightSource source = open_weights(options.checkpoint, communicator);
     const ModelConfig config = config_from_json(source.header.config, source.place);
-    check_features(file, options.head, config.hidden, 0, source.place);
+    check_features(file, options.head, config.hidden, 0, source.place, communicator);
     const Vocabulary vocabulary = make_vocabulary(source.header.vocabulary, source.place);
     const std::unique_ptr<Backend> backend = make_rank_backend(options.device, options.precision, communicator);
     // The head's kernels are float32's; both backends of one device share its memory.

@@ -2,7 +2,8 @@
 // The file of predictions: HDF5 with /ids, /lengths, /offsets, /status as in an embeddings file, and for each kind
 // /KIND/probabilities float32 [rows, C] and /KIND/classes uint8 [rows] (index into the attribute `classes`). Rows are
 // the residues of all proteins (secondary structure: those of protein i are offsets[i] .. offsets[i + 1] - 1) or the
-// proteins themselves (localization: NaN and class 255 for a protein without prediction).
+// proteins themselves (localization: NaN and class 255 for a protein without prediction). A protein whose vectors are
+// not finite has status 5, NaN and class 255, too.
 
 #include <cstdint>
 #include <span>

@@ -257,7 +257,7 @@ int evaluate_probe(const ProbeOptions& options, const Communicator& communicator
     ScratchFiles scratch(communicator);
     const std::string embeddings = computed ? scratch.add(base + ".embeddings") : "";
     const Features features = encoder_features(source, embeddings, options.device, proteins, communicator);
-    check_features(file, options.head, features.count, features.checkpoint_hash, features.description);
+    check_features(file, options.head, features.count, features.checkpoint_hash, features.description, communicator);
     keep_embedded(proteins, features, options, {split},
                   "a head that was trained with --piece-length N takes long proteins in, with --checkpoint",
                   communicator);

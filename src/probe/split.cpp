@@ -31,12 +31,12 @@ bool is_one_of(std::string_view word, const std::array<std::string_view, N>& wor
 
 /// test, testing, testset, train, trained, valid, validation ... but not strain, testis or testosterone.
 bool is_split_word(std::string_view word) {
-    constexpr std::array<std::string_view, 3> stems{"train", "test", "valid"};
-    constexpr std::array<std::string_view, 13> endings{"",     "s",    "set",   "sets", "ing",   "ingset",  "ed",
-                                                       "data", "fold", "split", "part", "ation", "ationset"};
-    return std::any_of(stems.begin(), stems.end(), [&](std::string_view stem) {
-        return word.starts_with(stem) && is_one_of(word.substr(stem.size()), endings);
-    });
+    constexpr std::array<std::string_view, 2> stems{"train", "test"};
+    constexpr std::array<std::string_view, 11> endings{"",       "s",  "set",  "sets", "ing",  "ings",
+                                                       "ingset", "ed", "data", "fold", "split"};
+    return word.starts_with("valid") || std::any_of(stems.begin(), stems.end(), [&](std::string_view stem) {
+               return word.starts_with(stem) && is_one_of(word.substr(stem.size()), endings);
+           });
 }
 
 /// Whether any word of `text` is about the split. Words end at what is no letter and before a capital behind a small
@@ -86,7 +86,8 @@ std::vector<Field> read_fields(const Record& record) {
     std::vector<Field> fields;
     for (const std::string& text : texts) {
         const std::size_t sign = text.find_first_of("=:");
-        if (sign == std::string::npos) continue;
+        // A word before a colon is prose: "found by a test: ...".
+        if (sign == std::string::npos || (text[sign] == ':' && sign + 1 == text.size())) continue;
         fields.push_back({text, text[sign], lower(text.substr(0, sign)), lower(text.substr(sign + 1))});
     }
     return fields;

@@ -12,6 +12,7 @@
 #include "base/progress.hpp"
 #include "base/random.hpp"
 #include "comm/gradient_reduction.hpp"
+#include "comm/program.hpp"
 #include "probe/evaluation.hpp"
 #include "probe/head_batch.hpp"
 
@@ -72,7 +73,8 @@ class HeadTrainer {
     double step(const std::vector<std::uint32_t>& batch) {
         const std::vector<double> scales = loss_scales(proteins_, batch);
         ++steps_;
-        double loss = compute(own_share(proteins_, batch, communicator_), scales);
+        double loss = 0;
+        all_or_none(communicator_, [&] { loss = compute(own_share(proteins_, batch, communicator_), scales); });
         reduction_.start(host_.data(), head_.layout.size);
         reduction_.finish();
         communicator_.sum(&loss, 1);

@@ -116,8 +116,8 @@ TEST(HeadFile, ReloadsBitForBit) {
         EXPECT_EQ(read.checkpoint_hash, head.checkpoint_hash);
         EXPECT_EQ(read.piece_length, 62);
         EXPECT_EQ(read.training, head.training);
-        EXPECT_NO_THROW(check_features(read, path, 19, 0, "there"));
-        EXPECT_THROW(check_features(read, path, 20, 0, "there"), InputError);
+        EXPECT_NO_THROW(check_features(read, path, 19, 0, "there", world));
+        EXPECT_THROW(check_features(read, path, 20, 0, "there", world), InputError);
     }
     remove_shared_folder(folder);
 }

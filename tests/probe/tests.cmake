@@ -2,4 +2,6 @@ protalbert_test(probe head_golden VARIANTS .avx2_only LIBRARIES probe_part GTest
 target_compile_definitions(test_head_golden PRIVATE GOLDEN_FILE="${CMAKE_CURRENT_SOURCE_DIR}/probe/golden.h5")
 protalbert_test(probe probe_parts LIBRARIES ${kernels_emulated} probe_part RANKS 1 2)
 target_include_directories(test_probe_parts PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+protalbert_test(probe headers LIBRARIES probe_part GTest::gtest_main)
 protalbert_script_test(probe programs)
+protalbert_script_test(probe inputs)
