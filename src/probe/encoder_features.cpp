@@ -70,8 +70,10 @@ Features encoder_features(const VectorSource& source, const std::string& scratch
     options.batch_tokens = source.batch_tokens;
     options.precision = source.precision;
     options.device = device;
-    options.too_long = TooLong::skip;  // labels may be of proteins that this encoder cannot take
-    options.overwrite = true;          // what an earlier call on other weights left
+    // The file may have proteins without labels, and labels may be of proteins that this encoder cannot take.
+    options.invalid = InvalidLetters::skip;
+    options.too_long = TooLong::skip;
+    options.overwrite = true;  // what an earlier call on other weights left
     // A residue's vector is behind a layer norm: half precision keeps three digits of every element at half the disk.
     const bool residues = pieces || proteins.task == Task::secondary_structure;
     options.vectors.residues = residues ? ResidueVectors::float16 : ResidueVectors::none;

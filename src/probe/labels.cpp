@@ -217,17 +217,24 @@ Residues read_residues(const std::string& path, const LabelledProteins& proteins
         const Record& record = index.find(proteins.ids[i], proteins.file);
         std::string_view text = record.text;
         if (text.ends_with('*')) text.remove_suffix(1);
-        check_length(text.size(), proteins.lengths[i], record_place(path, record), "residues", proteins.file);
+        if (proteins.lengths[i] != 0 || proteins.task == Task::secondary_structure)
+            check_length(text.size(), proteins.lengths[i], record_place(path, record), "residues", proteins.file);
         for (std::size_t r = 0; r < text.size(); ++r) {
             const int column = columns[static_cast<unsigned char>(text[r])];
             if (column < 0)
                 throw InputError(
-                    fmt::format("{}: '{}' at {} is no residue", record_place(path, record), text[r], r + 1));
+                    fmt::format("{}: '{}' at {} is no residue; write X where it is not known which one is there",
+                                record_place(path, record), text[r], r + 1));
             residues.ids.push_back(static_cast<std::uint8_t>(column));
         }
         residues.firsts.push_back(residues.ids.size());
     }
     return residues;
+}
+
+void take_lengths(LabelledProteins& proteins, const Residues& residues) {
+    for (std::size_t i = 0; i < proteins.count(); ++i)
+        proteins.lengths[i] = residues.firsts[i + 1] - residues.firsts[i];
 }
 
 std::int64_t row_count(const LabelledProteins& proteins, const std::vector<std::uint32_t>& numbers) {

@@ -62,7 +62,8 @@ void hold_out_validation(LabelledProteins& proteins, double share, std::uint64_t
 LabelledProteins labels_of_kinds(const LabelledProteins& proteins, const std::vector<LabelKind>& kinds);
 
 /// Residue ids (0 .. 20, X last) of the labelled proteins from a FASTA file, one after another; `rows` as `lengths` of
-/// the proteins add up. Throws InputError naming a protein that is missing or of another length.
+/// the proteins add up. Throws InputError naming a protein that is missing or of another length, and a letter that is
+/// no residue.
 struct Residues {
     std::vector<std::uint8_t> ids;      ///< [sum of lengths] index into residue_letters
     std::vector<std::uint64_t> firsts;  ///< [N + 1]
@@ -70,6 +71,9 @@ struct Residues {
 constexpr const char* residue_letters = "ACDEFGHIKLMNPQRSTVWYX";
 constexpr std::int64_t residue_kinds = 21;
 Residues read_residues(const std::string& path, const LabelledProteins& proteins, const Communicator& communicator);
+
+/// Takes the lengths from the residues: headers of localization need no residues below them.
+void take_lengths(LabelledProteins& proteins, const Residues& residues);
 
 /// Rows of proteins: residues, or one each.
 std::int64_t row_count(const LabelledProteins& proteins, const std::vector<std::uint32_t>& numbers);

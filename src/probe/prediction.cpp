@@ -260,8 +260,10 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
     const bool windows = options.too_long == TooLong::window && file.piece_length == 0;
     const std::uint64_t piece_length = windows ? positions : static_cast<std::uint64_t>(file.piece_length);
     if (piece_length > positions)
-        throw InputError(fmt::format("head {} is for pieces of {} residues, but {} takes {} at the most", options.head,
-                                     piece_length, source.place, positions));
+        throw InputError(
+            fmt::format("head {} is for pieces of {} residues, but {} takes {} at the most; give the encoder that it "
+                        "was trained on",
+                        options.head, piece_length, source.place, positions));
     const std::uint64_t longest = piece_length > 0 ? longest_sequence : positions;
     ProteinInput input =
         read_proteins(options.inputs, options.format, options.invalid,

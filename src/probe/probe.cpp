@@ -169,11 +169,11 @@ int train_probe(ProbeOptions options, const Communicator& communicator) {
         options.vectors.proteins = options.labels.localization;
     // Stored vectors are of whole proteins, as far as anyone knows.
     if (!options.vectors.embeddings.empty()) options.vectors.piece_length = 0;
-    const bool has_residues = !options.vectors.proteins.empty();
-    const auto residues =
-        has_residues && options.baselines
-            ? std::make_shared<const Residues>(read_residues(options.vectors.proteins, proteins, communicator))
-            : nullptr;
+    std::shared_ptr<const Residues> residues;
+    if (!options.vectors.proteins.empty() && (options.baselines || options.vectors.embeddings.empty())) {
+        residues = std::make_shared<const Residues>(read_residues(options.vectors.proteins, proteins, communicator));
+        take_lengths(proteins, *residues);
+    }
     const std::unique_ptr<Backend> backend = make_rank_backend(options.device, Precision::float32, communicator);
 
     // 2. The encoder's vectors, and a head on them.
@@ -253,6 +253,7 @@ int evaluate_probe(const ProbeOptions& options, const Communicator& communicator
     VectorSource source = options.vectors;
     source.piece_length = computed ? file.piece_length : 0;
     if (source.proteins.empty()) source.proteins = options.labels.localization;
+    if (computed) take_lengths(proteins, read_residues(source.proteins, proteins, communicator));
     const std::unique_ptr<Backend> backend = make_rank_backend(options.device, Precision::float32, communicator);
     ScratchFiles scratch(communicator);
     const std::string embeddings = computed ? scratch.add(base + ".embeddings") : "";

@@ -439,6 +439,50 @@ class Inputs(unittest.TestCase):
         self.assertEqual(sorted(name for name in os.listdir() if name.startswith(("refused", "window."))),
                          ["window.h5", "window.three_state.fasta"])
 
+    def test_letters_that_are_no_residues(self):
+        """Refused where the protein has labels, with what to write; of no matter where it has none."""
+        sequences = [self.sequences[0][:3] + "J" + self.sequences[0][4:], *self.sequences[1:]]
+        write("letters.fasta", fasta(zip(self.ids, sequences)))
+        for baselines in ([], ["--no-baselines"]):
+            text = self.train("labels.fasta", "bad.h5", "--proteins", "letters.fasta", *baselines, code=2, ranks=2)
+            self.assertIn("letters.fasta:1: p0: 'J' at 4 is no residue; write X", text)
+            self.assertNotIn("--invalid", text)
+        write("letters.fasta", read("letters.fasta").decode().replace("J", "X"))
+        self.train("labels.fasta", "letters.h5", "--proteins", "letters.fasta", "--no-baselines")
+        write("letters.fasta", fasta([*zip(self.ids, self.sequences), ("other", "ACDJEF")]))
+        self.train("labels.fasta", "letters.h5", "--proteins", "letters.fasta", "--report", "letters.json")
+        self.train("labels.fasta", "plain.h5", "--report", "plain.json")
+        self.assertEqual(load_json("letters.json")["kinds"], load_json("plain.json")["kinds"])
+
+    def test_headers_alone(self):
+        """Labels of localization may be headers alone, with the residues in --proteins; pieces, too."""
+        self.long_data()
+        text = read("long_places.fasta").decode()
+        write("headers.fasta", "".join(line + "\n" for line in text.splitlines() if line.startswith(">")))
+        for pieces in ([], ["--piece-length", 20]):
+            for labels, output in (("headers.fasta", "headers.h5"), ("long_places.fasta", "both.h5")):
+                self.train(labels, output, "--proteins", "with_long.fasta", "--report", output + ".json", *pieces,
+                           task="localization", ranks=2)
+            self.assertEqual(load_json("headers.h5.json")["kinds"], load_json("both.h5.json")["kinds"])
+
+    def test_embeddings_files_of_another_kind(self):
+        """What the messages say to give protalbert_embed makes a file that can be read."""
+        self.write_labels("means.fasta", self.sequences, [f"TARGET=Nucleus {split}" for split in self.splits])
+
+        def embed(*arguments):
+            code, text = run(1, "--checkpoint", "short.h5", "proteins.fasta", "--output", "kind.h5", "--overwrite",
+                             *arguments, program=EMBED)
+            self.assertEqual(code, 0, text)
+
+        for wrong, labels, task in ((("--residues", "none"), "labels.fasta", "secondary_structure"),
+                                    (("--pool", "cls"), "means.fasta", "localization"),
+                                    (("--layout", "per-protein", "--pool", "none"), "labels.fasta", "secondary_structure")):
+            embed(*wrong)
+            text = self.train(labels, "bad.h5", "--embeddings", "kind.h5", code=2, ranks=2, task=task)
+            advice = re.search(r"embed with (--\S+ \S+)", text).group(1)
+            embed(*advice.split())
+            self.train(labels, "kind_head.h5", "--embeddings", "kind.h5", task=task)
+
     # Vectors that are no numbers.
 
     def test_vectors_that_are_not_finite(self):
