@@ -192,7 +192,9 @@ class Probe(unittest.TestCase):
         code, text = run(1, "make", "short.h5", 3, 40, program=REFERENCE)
         self.assertEqual(code, 0, text)
         data = ("--three-state", "labels.fasta", "--checkpoint", "short.h5", "--proteins", "proteins.fasta")
-        self.refused(["position"], "train", *data, "--output", "whole.h5")
+        long = sum(len(sequence) > 38 for sequence in self.sequences)
+        self.assertIn(f"{long} proteins too long", self.call(2, "train", *data, "--output", "whole.h5", "--epochs", 1,
+                                                             "--no-baselines"))
         self.call(2, "train", *data, "--output", "pieces.h5", "--piece-length", 30, "--epochs", 4, "--batch", 8,
                   "--learning-rate", 0.01, "--report", "pieces.json", "--no-baselines")
         with open("pieces.json") as file:
