@@ -384,7 +384,7 @@ class Embed(unittest.TestCase):
         self.assertIn("2 of the proteins are longer than the 510 residues", text)
         self.assertIn("first (511 residues), second (3,000 residues)", text)
         self.assertIn("--too-long skip", text)
-        self.assertIn("--too-long window", text)
+        self.assertIn("--too-long window,", text)
         self.assertFalse(os.path.exists("long.h5") or os.path.exists("long.h5.part"))
         text = self.embed(2, "long.h5", "--too-long", "skip", inputs=("long.fasta",))
         self.assertIn("2 proteins too long", text)

@@ -211,10 +211,18 @@ class Windows(unittest.TestCase):
         vectors = 45_000 * 64 * 4
         self.assertLess(peak(45_000) - peak(1000), 2 * vectors + (16 << 20))
 
+    def test_windows_that_are_not_finite(self):
+        code, text = run(1, "make", "huge.h5", 1, POSITIONS, 1e38, program=REFERENCE)
+        self.assertEqual(code, 0, text)
+        for options in (), ("--residues", "none", "--pool", "mean"), ("--residues", "float16", "--pool", "none"):
+            text = self.embed("huge.out", *options, "--overwrite", checkpoint="huge.h5", ranks=2, code=1)
+            self.assertIn("16 of its proteins have vectors that are not finite", text)
+            numpy.testing.assert_array_equal(read("huge.out")["status"], [5 if n else 1 for n in self.lengths])
+
     def test_messages(self):
         result, text = run(2, "--checkpoint", "model.h5", "proteins.fasta", "--output", "refused.h5")
         self.assertEqual(result, 2)
-        self.assertIn("give --too-long window", text)
+        self.assertIn("give --too-long window,", text)
         self.embed("refused.h5", ranks=2)
 
 
