@@ -154,8 +154,8 @@ void add_predict(CLI::App& app, Actions& actions) {
     static const std::map<std::string, TooLong> lengths = {
         {"error", TooLong::error}, {"skip", TooLong::skip}, {"window", TooLong::window}};
     app.add_option("--too-long", options.too_long,
-                   "a protein beyond the model's position table: error, skip, or window (in pieces that overlap by "
-                   "half); no matter for a head that was trained with --piece-length")
+                   "a protein beyond the model's position table: error, skip, or window, as protalbert_embed does; no "
+                   "matter for a head that was trained with --piece-length")
         ->transform(CLI::CheckedTransformer(lengths).description(""))
         ->type_name("NAME");
     add_encoder(app, options.batch_tokens, options.precision);

@@ -79,6 +79,7 @@ Features encoder_features(const VectorSource& source, const std::string& scratch
     options.vectors.residues = residues ? ResidueVectors::float16 : ResidueVectors::none;
     options.vectors.mean = !residues;
     options.vectors.cls = false;
+    options.not_finite_fails = false;  // such proteins are left out
     const int code = embed_proteins(options, communicator);
     if (code != exit_done) throw Error("embedding the proteins was stopped; the same command continues", code);
     if (pieces) on_root(communicator, [&] { std::filesystem::remove(piece_file); });

@@ -18,6 +18,7 @@
 #include "embed/embedder.hpp"
 #include "embed/plan.hpp"
 #include "embed/share.hpp"
+#include "embed/window_vectors.hpp"
 #include "model/weight_source.hpp"
 #include "probe/evaluation.hpp"
 #include "probe/head_batch.hpp"
@@ -84,7 +85,8 @@ class Predictor {
     std::vector<std::vector<float>> predict(const PieceBatch& pieces) {
         Backend& backend = *model_.backend;
         const std::int64_t H = model_.config.hidden, S = static_cast<std::int64_t>(pieces.offsets.size()) - 1;
-        grow(pieces);
+        grow_encoder(pieces.packed.token_count());
+        grow_head(static_cast<std::int64_t>(pieces.kept.size()), S);
         upload_batch(batch_, pieces.packed, backend, default_stream);
         const Activations last = encode(model_, batch_, encoder_workspace_, default_stream);
         backend.extract_residues(residues_.data(), OutputType::float32, last, batch_.sequences, H, default_stream);
@@ -119,17 +121,39 @@ class Predictor {
         return probabilities(offsets.back());
     }
 
-  private:
-    /// Memory for a batch.
-    void grow(const PieceBatch& pieces) {
+    /// The same from vectors that are there: of residues, or with a head for proteins their means.
+    std::vector<std::vector<float>> predict(const BatchVectors& vectors) {
         Backend& exact = *head_.backend;
-        const std::int64_t tokens = pieces.packed.token_count(), rows = static_cast<std::int64_t>(pieces.kept.size());
-        const std::int64_t S = static_cast<std::int64_t>(pieces.offsets.size()) - 1;
+        const bool of_residues = head_.config.task == Task::secondary_structure;
+        std::vector<std::int64_t> offsets{0};
+        for (const WorkItem& item : vectors.items)
+            offsets.push_back(offsets.back() + (of_residues ? static_cast<std::int64_t>(item.length) : 1));
+        const std::int64_t rows = offsets.back(), S = static_cast<std::int64_t>(vectors.items.size());
+        grow_head(rows, S);
+        const void* const values =
+            of_residues ? static_cast<const void*>(vectors.residues.data()) : vectors.mean.data();
+        exact.upload(kept_.data(), values, static_cast<std::size_t>(rows * model_.config.hidden) * sizeof(float),
+                     default_stream);
+        HeadBatch batch;
+        batch.features = {kept_.data(), sizeof(float)};
+        const std::vector<std::int64_t> numbers(static_cast<std::size_t>(rows), 0);
+        batch.rows = upload_values(rows_, numbers, exact, default_stream);  // nothing is dropped, as above
+        batch.sequences = {S, rows, upload_values(offsets_, offsets, exact, default_stream), offsets.data()};
+        head_forward(head_, batch, head_workspace_, {}, default_stream);
+        return probabilities(rows);
+    }
+
+  private:
+    // Memory for a batch.
+    void grow_encoder(std::int64_t tokens) {
+        if (encoder_workspace_.tokens >= tokens) return;
+        encoder_workspace_ = make_inference_workspace(model_, tokens);
+        residues_ = DeviceMemory(*model_.backend, static_cast<std::size_t>(tokens) *
+                                                      static_cast<std::size_t>(model_.config.hidden) * sizeof(float));
+    }
+    void grow_head(std::int64_t rows, std::int64_t S) {
+        Backend& exact = *head_.backend;
         const auto row = static_cast<std::size_t>(model_.config.hidden) * sizeof(float);
-        if (encoder_workspace_.tokens < tokens) {
-            encoder_workspace_ = make_inference_workspace(model_, tokens);
-            residues_ = DeviceMemory(*model_.backend, static_cast<std::size_t>(tokens) * row);
-        }
         if (kept_.bytes() < static_cast<std::size_t>(rows) * row) {
             kept_ = DeviceMemory(exact, static_cast<std::size_t>(rows) * row);
             head_workspace_ = make_head_workspace(head_, rows, false);
@@ -180,18 +204,33 @@ std::vector<bool> without_prediction(const std::vector<std::vector<float>>& prob
 
 /// Computes this rank's batches and writes each protein's rows; how many of its proteins have vectors that are not
 /// finite, and so no prediction.
-std::uint64_t compute(const Work& work, const Model& model, const Head& head, std::uint64_t piece_length,
-                      const Vocabulary& vocabulary, Hdf5File& file, const Communicator& communicator) {
+std::uint64_t compute(const Work& work, const EmbedPlan& plan, const Model& model, const Head& head,
+                      std::uint64_t piece_length, const Vocabulary& vocabulary, Hdf5File& file,
+                      const Communicator& communicator) {
     const bool of_residues = head.config.task == Task::secondary_structure;
     Predictor predictor(model, head);
+    const VectorChoice of_windows{ResidueVectors::float32, !of_residues, false, Layout::flat};
+    Embedder windows;  // for the first batches, which are the windowed ones
+    BatchVectors blended;
     std::uint64_t own = 0;
     for (const WorkItem& item : work.items) own += item.length;
     Progress progress("predicting", own, "residues", communicator.root());
     std::uint64_t done = 0, not_finite = 0;
     for (std::size_t b = 0; b < work.batches.size(); ++b) {
         const std::span<const WorkItem> items = work.batch(b);
-        std::vector<std::vector<float>> probabilities =
-            predictor.predict(make_piece_batch(work, items, piece_length, vocabulary));
+        std::vector<std::vector<float>> probabilities;
+        if (work.batches[b].number < plan.windowed_batches) {
+            if (windows.model == nullptr)
+                windows = make_embedder(model, of_windows, plan.most_tokens, plan.most_sequences,
+                                        most_batches_under_way(model));
+            blended.items = items;
+            embed_windows(windows, plan, work, of_windows, vocabulary, blended);
+            probabilities = predictor.predict(blended);
+        } else {
+            windows = {};
+            blended = {};
+            probabilities = predictor.predict(make_piece_batch(work, items, piece_length, vocabulary));
+        }
         const std::vector<bool> without = without_prediction(probabilities, head, items);
         for (std::size_t k = 0; k < probabilities.size(); ++k) {
             const auto C = static_cast<std::size_t>(head.layout.outputs[k].out);
@@ -257,21 +296,19 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
 
     // 2. Proteins and batches.
     const auto positions = static_cast<std::uint64_t>(std::max<std::int64_t>(0, config.positions - special_tokens));
-    const bool windows = options.too_long == TooLong::window && file.piece_length == 0;
-    const std::uint64_t piece_length = windows ? positions : static_cast<std::uint64_t>(file.piece_length);
+    const auto piece_length = static_cast<std::uint64_t>(file.piece_length);
     if (piece_length > positions)
         throw InputError(
             fmt::format("head {} is for pieces of {} residues, but {} takes {} at the most; give the encoder that it "
                         "was trained on",
                         options.head, piece_length, source.place, positions));
     const std::uint64_t longest = piece_length > 0 ? longest_sequence : positions;
-    ProteinInput input =
-        read_proteins(options.inputs, options.format, options.invalid,
-                      piece_length > 0 ? TooLong::error : options.too_long, longest, vocabulary, communicator);
+    ProteinInput input = read_proteins(options.inputs, options.format, options.invalid, options.too_long, longest,
+                                       vocabulary, communicator);
     const std::int64_t batch_tokens =
         options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(config, *backend);
     const std::vector<std::uint32_t> lengths = gather_lengths(input, communicator);
-    const EmbedPlan plan = plan_batches(lengths, batch_tokens);
+    const EmbedPlan plan = plan_batches(lengths, batch_tokens, longest);
     std::vector<std::uint64_t> batches(plan.batch_count());
     for (std::uint64_t b = 0; b < batches.size(); ++b) batches[b] = b;
     log_information(fmt::format("{} proteins, {} residues; {} iterations, hidden {}, on {}",
@@ -285,12 +322,12 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
     const std::string part = predictions + ".part";
     Hdf5File output = create_predictions(part, file.config, file.training, input, lengths, communicator);
     const std::uint64_t proteins = input.proteins;
-    const std::uint64_t without = proteins - input.treated[static_cast<int>(Treatment::embedded)];
+    const std::uint64_t without = input.without_vectors();
     const Work work =
         share_work(plan, lengths, batches, batch_costs(plan, lengths, config), std::move(input.runs), communicator);
 
     // 4. Predictions, and their label strings.
-    std::uint64_t not_finite = compute(work, model, head, piece_length, vocabulary, output, communicator);
+    std::uint64_t not_finite = compute(work, plan, model, head, piece_length, vocabulary, output, communicator);
     communicator.sum(&not_finite, 1);
     output.close();
     std::string names;

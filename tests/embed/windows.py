@@ -1,5 +1,6 @@
 """Proteins longer than the model's position table, by windows: windows.py BUILD_FOLDER, in a folder of its own."""
 
+import json
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import numpy
 import programs
 from programs import EMBED, REFERENCE, TIMEOUT, empty_own_folder, read, run, write_fasta
 
+PROBE = os.path.join(programs.BUILD, "protalbert_probe")
 POSITIONS = 42
 WINDOW = POSITIONS - 2
 LENGTHS = (1, 39, 40, 41, 42, 59, 60, 61, 79, 80, 81, 100, 119, 120, 400, 1234)
@@ -218,6 +220,44 @@ class Windows(unittest.TestCase):
             text = self.embed("huge.out", *options, "--overwrite", checkpoint="huge.h5", ranks=2, code=1)
             self.assertIn("16 of its proteins have vectors that are not finite", text)
             numpy.testing.assert_array_equal(read("huge.out")["status"], [5 if n else 1 for n in self.lengths])
+
+    def test_predictions(self):
+        """What a head predicts by windows is what it says of the vectors in a file, where labels measure it."""
+        letters = ["".join("HEC"[ord(residue) % 3] for residue in sequence) for _, sequence in self.proteins]
+        with open("labels.fasta", "w") as structure, open("places.fasta", "w") as places:
+            for (name, sequence), text in zip(self.proteins, letters):
+                if sequence:
+                    split = "test" if len(sequence) > WINDOW else "train"
+                    structure.write(f">{name} SET={split} VALIDATION={len(sequence) == 40}\n{text}\n")
+                    places.write(f">{name} Nucleus-{'MS'[len(sequence) % 2]}{' test' * (split == 'test')}\n{sequence}\n")
+        for task, kind, labels in (("secondary_structure", "three_state", ("--three-state", "labels.fasta")),
+                                   ("localization", "membrane", ("--localization", "places.fasta"))):
+            code, text = run(1, "train", "--task", task, *labels, "--embeddings", "whole.h5", "--output", f"{kind}.h5",
+                             "--epochs", 3, "--learning-rate", 0.03, "--no-baselines", "--report", f"{kind}.json",
+                             "--device", "cpu", program=PROBE)
+            self.assertEqual(code, 0, text)
+            with open(f"{kind}.json") as file:
+                scores = json.load(file)["kinds"][kind]["results"][0]
+            found = []
+            for ranks, tokens in ((1, 1), (2, 300), (3, 100_000)):
+                code, text = run(ranks, "predict", "--task", task, "--head", f"{kind}.h5", "--checkpoint", "model.h5",
+                                 "proteins.fasta", "--output", "predicted", "--too-long", "window", "--batch-tokens",
+                                 tokens, "--device", "cpu", program=PROBE)
+                self.assertEqual(code, 0, text)
+                with h5py.File("predicted.h5") as file:
+                    numpy.testing.assert_array_equal(file["status"][()], self.status)
+                    numpy.testing.assert_array_equal(file["lengths"][()], self.lengths)
+                    offsets, classes = file["offsets"][()], file[f"{kind}/classes"][()]
+                    found.append(file[f"{kind}/probabilities"][()])
+                numpy.testing.assert_array_equal(found[0], found[-1])
+                right = []
+                for i, (n, text) in enumerate(zip(self.lengths, letters)):
+                    if n > WINDOW and task == "localization":
+                        right.append("SM"[classes[i]] == "MS"[n % 2])
+                    elif n > WINDOW:
+                        right += ["HEC"[number] == letter for number, letter in zip(classes[offsets[i] :], text)]
+                self.assertEqual(len(right), scores["labels"])
+                self.assertAlmostEqual(sum(right) / len(right), scores["accuracy"], delta=1e-9)
 
     def test_messages(self):
         result, text = run(2, "--checkpoint", "model.h5", "proteins.fasta", "--output", "refused.h5")
