@@ -52,7 +52,7 @@ std::string read_whole_file(const std::string& file) {
 }
 
 std::string without_marker(std::string piece) {
-    if (piece.size() > word_marker.size() && piece.starts_with(word_marker)) piece.erase(0, word_marker.size());
+    while (piece.size() > word_marker.size() && piece.starts_with(word_marker)) piece.erase(0, word_marker.size());
     return piece;
 }
 
