@@ -15,6 +15,7 @@
 #include "base/error.hpp"
 #include "base/file_system.hpp"
 #include "base/git_lfs.hpp"
+#include "base/text.hpp"
 #include "io/json_file.hpp"
 
 namespace protalbert {
@@ -27,6 +28,7 @@ constexpr std::string_view replaced_letters = "UZOB";
 constexpr std::string_view word_marker = "\xE2\x96\x81";
 // Corpora store ids in a byte.
 constexpr std::size_t largest_vocabulary = 256;
+constexpr std::size_t longest_shown = 40;  // bytes of a piece in a message
 // A vocabulary is at most 256 short pieces; a SentencePiece model adds its normalisation tables (a megabyte at most).
 constexpr std::size_t largest_file = std::size_t{64} << 20;
 
@@ -186,6 +188,9 @@ Vocabulary make_vocabulary(std::vector<std::string> pieces, const std::string& o
     std::unordered_map<std::string, int> ids;
     for (std::string& piece : pieces) {
         piece = without_marker(std::move(piece));
+        if (!is_utf8(piece))
+            throw InputError(fmt::format("{}: the piece {} is not UTF-8; is this a vocabulary?", origin,
+                                         valid_utf8(piece.substr(0, longest_shown))));
         const int id = static_cast<int>(ids.size());
         const auto [place, fresh] = ids.emplace(piece, id);
         if (!fresh)
