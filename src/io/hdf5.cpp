@@ -406,6 +406,14 @@ std::vector<std::string> Hdf5File::read_strings(const std::string& name, Rows ro
     if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0)
         throw InputError(fmt::format("{}: {} does not hold strings of fixed length", path_, name));
     const std::size_t length = H5Tget_size(type);
+    // More than there is, and what HDF5 may have compressed: such a dataset was never written, and would fill the
+    // memory.
+    constexpr std::uint64_t least_bound = std::uint64_t{64} << 20;
+    const std::uint64_t most = std::max<std::uint64_t>(least_bound, std::filesystem::file_size(path_));
+    if (rows.count > most / length)
+        throw InputError(
+            fmt::format("{}: {} says that it holds {} strings of {} bytes, more than the file has; it is damaged",
+                        path_, name, rows.count, length));
     std::string packed(rows.count * length, '\0');
     read(name, packed.data(), rows);
     std::vector<std::string> values(rows.count);
