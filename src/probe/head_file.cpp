@@ -125,6 +125,15 @@ HeadFile read_file(const std::string& path) {
     if (head.piece_length < 0) throw InputError(fmt::format("{}: its piece_length is negative", path));
     head.training = file.text_attribute("/", "training");
     const HeadLayout layout = make_head_layout(head.config);
+    std::uint64_t bytes = 0;
+    for (const Convolution& convolution : layout.all())
+        bytes += static_cast<std::uint64_t>(convolution.weight_size() + convolution.out) * sizeof(float);
+    // Before memory is taken for what a few numbers in a text say.
+    if (bytes > fs::file_size(path))
+        throw InputError(
+            fmt::format("{}: the head that it describes has {} bytes, more than the file; it is damaged: "
+                        "train the head again",
+                        path, bytes));
     head.values.assign(static_cast<std::size_t>(layout.size), 0.0F);
     const auto read = [&](const std::string& dataset, const std::vector<std::uint64_t>& shape, std::int64_t size) {
         if (!file.exists(dataset) || file.shape(dataset) != shape || file.element(dataset) != Element::float32)
