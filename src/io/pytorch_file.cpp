@@ -21,6 +21,8 @@ using Kind = PickleValue::Kind;
 
 // The published ProtAlbert's has less than 8 KB: room for a hundred thousand tensors.
 constexpr std::uint64_t most_pickle_bytes = std::uint64_t{16} << 20;
+// PyTorch's own operations stop there.
+constexpr std::size_t most_dimensions = 64;
 // Of an older file: a number that marks it, and its protocol.
 constexpr std::string_view legacy_mark("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 10);
 constexpr std::int64_t legacy_protocol = 1001;
@@ -69,6 +71,9 @@ Storage read_storage(const Pickle& pickle, const PickleValue& value, const Input
 std::vector<std::int64_t> read_integers(const Pickle& pickle, const PickleValue& tuple, const InputFile& file) {
     std::vector<std::int64_t> integers;
     if (tuple.kind != Kind::tuple) throw refuse(file, "a tensor whose shape is no tuple");
+    // One tuple may be the shape of every tensor, and each has a copy of it.
+    if (tuple.items.size() > most_dimensions)
+        throw refuse(file, fmt::format("a tensor of more than {} dimensions", most_dimensions));
     for (std::size_t i = 0; i < tuple.items.size(); ++i) {
         if (pickle.item(tuple, i).kind != Kind::integer)
             throw refuse(file, "a tensor whose shape is no tuple of numbers");
