@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/git_lfs.hpp"
+
 namespace protalbert {
 namespace {
 
@@ -40,8 +42,6 @@ constexpr Magic magics[] = {
     {"\x93NUMPY"sv, "is an array of NumPy"},
     {"PAR1"sv, "is a Parquet table"},
     {"ARROW1"sv, "is an Arrow table"},
-    {"version https://git-lfs.github.com/spec/"sv,
-     "is a pointer of Git LFS and not the file itself; fetch it with git lfs pull, or download it again"},
 };
 
 constexpr Magic compressions[] = {
@@ -94,6 +94,8 @@ std::string_view without_byte_order_mark(std::string_view text) {
 }
 
 std::optional<std::string> foreign_content(std::string_view start) {
+    if (is_git_lfs_pointer(start))
+        return "is a pointer of Git LFS and not the file itself; fetch it with git lfs pull, or download it again";
     for (const Magic& magic : magics)
         if (has(start, magic)) return std::string(magic.meaning);
     for (const Magic& compression : compressions)

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <fstream>
+#include <optional>
 #include <string_view>
 
+#include "base/content.hpp"
 #include "base/error.hpp"
 #include "base/file_system.hpp"
 #include "base/text.hpp"
@@ -14,32 +16,21 @@ namespace protalbert {
 
 namespace {
 
-using namespace std::string_view_literals;
-
-constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 /// Longer than any deck or configuration; a corpus given in its place is not read.
 constexpr std::streamsize most_bytes = 16 << 20;
 
-/// What bytes that are no text of ours are, and what to do about it; empty when they may be text.
-std::string_view other_content(std::string_view bytes) {
-    constexpr std::string_view utf16 = "is UTF-16 or UTF-32; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)";
-    // Without a mark, every other byte of Latin letters is zero.
-    const bool second_zero = bytes.size() > 3 && (bytes[0] == 0) != (bytes[1] == 0) && (bytes[2] == 0 || bytes[3] == 0);
-    if (bytes.starts_with("\xff\xfe"sv) || bytes.starts_with("\xfe\xff"sv) || second_zero) return utf16;
-    if (bytes.starts_with("\0\0\xfe\xff"sv)) return utf16;
-    if (bytes.starts_with("version https://git-lfs."sv))
-        return "is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull";
-    if (bytes.starts_with("\x1f\x8b"sv)) return "is compressed by gzip; unpack it first";
-    if (bytes.starts_with("\x89HDF"sv)) return "is an HDF5 file, not a text";
+/// What bytes that are no text of ours are, and what to do about it; nothing when they may be text.
+std::optional<std::string> other_content(std::string_view bytes) {
+    if (auto foreign = foreign_content(bytes.substr(0, telling_bytes))) return foreign;
+    if (bytes.starts_with("\x1f\x8b")) return "is compressed by gzip; unpack it first (gunzip)";
     if (bytes.find('\0') != std::string_view::npos) return "is no text: it has bytes that are zero";
-    return {};
+    return std::nullopt;
 }
 
 }  // namespace
 
 std::string plain_text(const std::string& bytes, const std::string& origin) {
-    const std::string_view other = other_content(bytes);
-    if (!other.empty()) throw InputError(fmt::format("{} {}", origin, other));
+    if (const auto other = other_content(bytes)) throw InputError(fmt::format("{} {}", origin, *other));
     std::string text;
     text.reserve(bytes.size());
     for (std::size_t i = bytes.starts_with(byte_order_mark) ? byte_order_mark.size() : 0; i < bytes.size(); ++i) {
@@ -68,7 +59,7 @@ std::string read_plain_text(const std::filesystem::path& file, const std::string
     if (!stream.good() && !stream.eof()) throw InputError(fmt::format("{} {} cannot be read", what, file.string()));
     bytes.resize(static_cast<std::size_t>(stream.gcount()));
     const std::string origin = what + " " + file.string();
-    if (stream.gcount() > most_bytes && other_content(bytes).empty())
+    if (stream.gcount() > most_bytes && !other_content(bytes))
         throw InputError(fmt::format("{} has more than {} bytes; is it the right file?", origin, most_bytes));
     return plain_text(bytes, file.string());
 }

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <sstream>
 #include <string_view>
 #include <unordered_map>
 
@@ -16,6 +17,7 @@
 #include "base/file_system.hpp"
 #include "base/git_lfs.hpp"
 #include "base/text.hpp"
+#include "base/text_file.hpp"
 #include "io/json_file.hpp"
 
 namespace protalbert {
@@ -144,25 +146,10 @@ std::vector<std::string> tokenizer_pieces(const std::string& content, const std:
     return pieces;
 }
 
-/// The first lines of a text, which end in LF, CRLF or, as old Macs wrote them, in CR; without a byte order mark. One
-/// more than a vocabulary may have.
-std::vector<std::string> lines_of(std::string_view text) {
-    if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
-    std::vector<std::string> lines;
-    while (!text.empty() && lines.size() <= largest_vocabulary) {
-        const std::size_t end = std::min(text.find_first_of("\r\n"), text.size());
-        lines.emplace_back(text.substr(0, end));
-        const bool two = text.substr(end).starts_with("\r\n");
-        text.remove_prefix(std::min(text.size(), end + (two ? 2 : 1)));
-    }
-    return lines;
-}
-
 std::vector<std::string> text_pieces(const std::string& content, const std::string& file) {
-    if (content.starts_with("\xFF\xFE") || content.starts_with("\xFE\xFF"))
-        throw InputError(
-            fmt::format("{} is text in UTF-16; convert it: iconv -f UTF-16 -t UTF-8 {} > vocabulary.txt", file, file));
-    std::vector<std::string> pieces = lines_of(content);
+    std::istringstream lines(plain_text(content, file));
+    std::vector<std::string> pieces;
+    for (std::string line; pieces.size() <= largest_vocabulary && std::getline(lines, line);) pieces.push_back(line);
     for (std::size_t i = 0; i < pieces.size(); ++i) {
         if (pieces[i].empty())
             throw InputError(fmt::format("{}:{}: empty line; a vocabulary has one piece a line", file, i + 1));
