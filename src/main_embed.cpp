@@ -52,7 +52,8 @@ int run(int argc, char** argv, const Communicator& communicator) {
         "[CLS]).\n"
         "The output is HDF5: /ids, /lengths, /offsets, /residues [sum of lengths, H], /mean and /cls [N, H] in input\n"
         "order; the residues of protein i are rows offsets[i] .. offsets[i+1] - 1. /status tells for each protein:\n"
-        "0 embedded, 1 without residues, 2 too long, 3 skipped for its letters (length 0 and NaN for 1 to 3).\n"
+        "0 embedded, 1 without residues, 2 too long, 3 skipped for its letters (length 0 and NaN for 1 to 3),\n"
+        "4 embedded by windows (--too-long window), 5 embedded, but not all values are finite (the exit code is 1).\n"
         "Interrupted and called again with the same command, it continues. Memory: the input's residues are shared by\n"
         "the ranks (twice for a moment), and each rank keeps 8 bytes a protein beside model and batch.",
         "protalbert_embed"};
@@ -76,7 +77,8 @@ int run(int argc, char** argv, const Communicator& communicator) {
                                     ->default_str("mean,cls")
                                     ->take_last();
     app.add_option("--layout", options.vectors.layout,
-                   "flat, or per-protein: a dataset named by id for each protein, [L, H] or pooled [H]")
+                   "flat, or per-protein: a dataset named by id for each protein, [L, H] or pooled [H]; its attributes "
+                   "are original_id and, unless 0, status")
         ->transform(CLI::CheckedTransformer(
             std::map<std::string, Layout>{{"flat", Layout::flat}, {"per-protein", Layout::per_protein}}))
         ->default_str("flat")
@@ -102,8 +104,9 @@ int run(int argc, char** argv, const Communicator& communicator) {
         ->default_str("error")
         ->take_last();
     app.add_option("--too-long", options.too_long,
-                   "a protein beyond the model's position table: error, skip it, or window: windows that overlap by "
-                   "half, their vectors blended; at most twice the residues are computed")
+                   "a protein beyond the model's position table: error, skip it, or window: it goes through the model "
+                   "in windows of the table's length that overlap by half or more, and their vectors are blended; "
+                   "attention does not reach from one to the next, and up to twice its residues are computed")
         ->transform(CLI::CheckedTransformer(std::map<std::string, TooLong>{
             {"error", TooLong::error}, {"skip", TooLong::skip}, {"window", TooLong::window}}))
         ->default_str("error")

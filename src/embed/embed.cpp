@@ -87,7 +87,6 @@ void report_treatments(const ProteinInput& input, const EmbedPlan& plan) {
 
 /// What may help against vectors that are not finite.
 std::string not_finite_remedy(const EmbedOptions& options, bool float16_alone) {
-    if (!options.remedy.empty()) return options.remedy;
     if (float16_alone)
         return "values beyond 65504 are infinite in float16; --residues float32 --overwrite embeds anew, and holds "
                "them";
@@ -97,16 +96,17 @@ std::string not_finite_remedy(const EmbedOptions& options, bool float16_alone) {
         options.checkpoint, options.precision == Precision::bfloat16 ? ", or try --precision float32 --overwrite" : "");
 }
 
-/// Throws an Error where a finished file has vectors that are not finite.
+/// Throws an Error where a finished file has vectors that are not finite, or warns.
 void require_finite(const EmbedOptions& options, const Communicator& communicator) {
     const NotFiniteReport report = read_not_finite(options.output, communicator);
-    if (report.proteins > 0)
-        throw Error(
-            fmt::format("{} is complete, but {} of its proteins have vectors that are not finite ({}): {} 5 "
-                        "tells which; {}",
-                        options.output, format_count(report.proteins), report.first_ids,
-                        options.vectors.layout == Layout::flat ? "/status" : "the attribute status",
-                        not_finite_remedy(options, report.float16_alone)));
+    if (report.proteins == 0) return;
+    const std::string what = fmt::format("{} of its proteins have vectors that are not finite ({}): {} 5 tells which",
+                                         format_count(report.proteins), report.first_ids,
+                                         options.vectors.layout == Layout::flat ? "/status" : "the attribute status");
+    if (options.not_finite_fails)
+        throw Error(fmt::format("{} is complete, but {}; {}", options.output, what,
+                                not_finite_remedy(options, report.float16_alone)));
+    if (communicator.root()) log_warning(fmt::format("{}: {}", options.output, what));
 }
 
 /// Batches not done yet, ascending.

@@ -25,12 +25,12 @@ struct EmbedOptions {
     Precision precision = Precision::float32;
     std::string device = "auto";
     bool overwrite = false;
-    std::string remedy;  ///< what to do about vectors that are not finite; empty: by these options
+    bool not_finite_fails = true;  ///< whether a call fails when vectors are not finite
 };
 
 /// Embeds every protein of the inputs; returns the exit code (done, or stopped by a signal). A file in which vectors
-/// are not finite is finished as any other, with an Error thrown afterwards, also when it was there already.
-/// Collective.
+/// are not finite is finished as any other, with an Error thrown afterwards, also when it was there already; a caller
+/// that looks at /status has a warning instead. Collective.
 int embed_proteins(const EmbedOptions& options, const Communicator& communicator);
 
 /// Tokens of a batch where none are asked for: a function of model and kind of device, never of the machine, so that a
