@@ -78,12 +78,14 @@ class Blend {
 
 /// float32 to float16 in place: what is written lies before what is still to be read.
 void round_to_halves(std::vector<std::byte>& values) {
-    for (std::size_t i = 0; i < values.size() / sizeof(float); ++i) {
+    const std::size_t n = values.size() / sizeof(float);
+    for (std::size_t i = 0; i < n; ++i) {
         float value;
         std::memcpy(&value, values.data() + i * sizeof value, sizeof value);
         const std::uint16_t half = to_float16(value);
         std::memcpy(values.data() + i * sizeof half, &half, sizeof half);
     }
+    values.resize(n * sizeof(std::uint16_t));
 }
 
 }  // namespace

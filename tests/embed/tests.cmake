@@ -1,5 +1,7 @@
 protalbert_test(embed embed_parts LIBRARIES embed_part RANKS 1 2 3)
 target_include_directories(test_embed_parts PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+protalbert_test(embed window_vectors LIBRARIES ${kernels_emulated} embed_part RANKS 1)
+target_include_directories(test_window_vectors PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 
 add_executable(embed_reference embed/embed_reference.cpp)
 target_link_libraries(embed_reference PRIVATE embed_part CLI11::CLI11)
