@@ -8,6 +8,7 @@ double precision within 2e-5 of the largest value; tensors are the same to the b
 """
 
 import argparse
+import copy
 import os
 import random
 import re
@@ -130,6 +131,84 @@ def compare(build, name, case, form, save):
     return inward, deviation(rows, residues(place + ".embeddings.h5"))
 
 
+def old_norms(state):
+    """As TensorFlow's names for layer norms."""
+    return {re.sub("LayerNorm.bias$", "LayerNorm.beta", re.sub("LayerNorm.weight$", "LayerNorm.gamma", key)): tensor
+            for key, tensor in state.items()}
+
+
+class Classifier(torch.nn.Module):
+    """Somebody's own model around ours."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.backbone = model
+        self.head = torch.nn.Linear(3, 2)
+
+
+def training_checkpoint(model, key):
+    """With the state of an optimizer that has made a step."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
+    model(input_ids=torch.tensor([[2, 5, 3]])).prediction_logits.sum().backward()
+    optimizer.step()
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    return {"epoch": 3, "best": 0.25, "optimizer": optimizer.state_dict(), "scheduler": schedule.state_dict(),
+            "rng": {"cpu": torch.get_rng_state()}, key: model.state_dict(), "history": [(1, 0.5), (2, None)]}
+
+
+def variants(model):
+    """{name: (what torch.save is given, in the older layout)}: as PyTorch's own wrappers and training scripts save."""
+    part = copy.deepcopy(model)
+    part.albert = torch.compile(part.albert)
+    layers = copy.deepcopy(model)
+    layers.albert.encoder = torch.nn.DataParallel(layers.albert.encoder)
+    return {
+        "compiled": (torch.compile(model).state_dict(), False),
+        "parallel": (torch.nn.DataParallel(model).state_dict(), False),
+        "compiled_parallel": (torch.nn.DataParallel(torch.compile(model)).state_dict(), True),
+        "compiled_part": (part.state_dict(), False),
+        "parallel_encoder": (layers.state_dict(), False),
+        "classifier": (Classifier(model).state_dict(), False),
+        "classifier_bare": (Classifier(model.albert).state_dict(), True),
+        "norms": (old_norms(model.state_dict()), False),
+        "state_dict": (training_checkpoint(model, "state_dict"), False),
+        "model": (training_checkpoint(model, "model"), True),
+        "within": ({"trainer": {"model_state_dict": torch.nn.DataParallel(model).state_dict()}}, False),
+    }
+
+
+def compare_variants(build):
+    """Weights as others save them; returns the largest deviation from the model that was saved, and prints what
+    transformers makes of the same folder."""
+    generator = torch.Generator().manual_seed(7)
+    model = random_models.make_model(generator, positions=120, **CASES["groups"])
+    random_models.round_weights(model, torch.float32)
+    ids = [expected_ids(protein) for protein in make_proteins("proteins.fasta")]
+    theirs = hidden_states(model.albert, ids)
+    model.float()
+    worst = 0
+    for name, (content, old_layout) in variants(model).items():
+        place = f"variant_{name}"
+        random_models.save_folder(model, place, torch.float32, lambda state, folder: torch.save(
+            content, os.path.join(folder, "pytorch_model.bin"), _use_new_zipfile_serialization=not old_layout))
+        with open(os.path.join(place, "vocab.txt"), "w") as file:
+            file.writelines(piece + "\n" for piece in PIECES)
+        run(build, "embed", "--checkpoint", place, "proteins.fasta", "--output", place + ".h5", "--pool", "none",
+            "--overwrite")
+        ours = deviation(residues(place + ".h5"), theirs)
+        worst = max(worst, ours)
+        try:
+            loaded = AlbertForPreTraining.from_pretrained(place, local_files_only=True).eval().double()
+            same = deviation(hidden_states(loaded.albert, ids), theirs) < 1e-6
+            verdict = "loads the same" if same else "loads other weights"
+        except Exception as error:
+            verdict = f"refuses: {type(error).__name__}"
+        if name == "norms":
+            assert verdict == "loads the same", verdict
+        print(f"  {name:24s} {ours:.2e}  transformers {verdict}", flush=True)
+    return worst
+
+
 def compare_trained(build, name, model_keys):
     """A model of our own training, with what transformers has not: sharing of parts, no projection."""
     keys = dict(dict(layers=4, hidden=32, intermediate=48, heads=2, embedding=16, positions=120), **model_keys)
@@ -171,6 +250,8 @@ def main():
         outward = compare_trained(options.build, name, keys)
         worst = max(worst, outward)
         print(f"  {name:48s}           {outward:.2e}", flush=True)
+    print("weights as others save them: in", flush=True)
+    worst = max(worst, compare_variants(options.build))
     if not worst <= TOLERANCE:
         sys.exit(f"FAILED: {worst:.2e} is more than {TOLERANCE}")
     print(f"passed: at most {worst:.2e}")
