@@ -27,8 +27,9 @@ std::vector<std::int8_t> read_classes(const std::string& path, const Record& rec
         const std::size_t found = kind.letters.find(letter);
         if (found == std::string::npos && letter != '-' && letter != '.')
             throw InputError(
-                fmt::format("{}: label '{}' of residue {} is none of {}; write '-' where there is no label",
-                            record_place(path, record), letter, classes.size() + 1, kind.letters));
+                fmt::format("{}: label '{}' of residue {} is none of {}{}; write '-' where there is no label",
+                            record_place(path, record), letter, classes.size() + 1, kind.letters,
+                            kind.letters.ends_with('C') ? " (C: coil, loop, everything else)" : ""));
         if (found == std::string::npos && unlabelled.find(letter) == std::string::npos) unlabelled += letter;
         classes.push_back(found == std::string::npos ? std::int8_t{-1} : static_cast<std::int8_t>(found));
     }

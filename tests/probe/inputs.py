@@ -201,6 +201,13 @@ class Inputs(unittest.TestCase):
                           os.path.join(STRUCTURE, "mask.fasta"), "--batch", 64)
         self.assertEqual(self.warnings(text), [])
 
+    def test_other_letters_for_coil(self):
+        """L for loop is refused, and the message says which letter is meant."""
+        self.write_labels("loop.fasta", [labels.replace("C", "L") for labels in self.labels])
+        text = self.train("loop.fasta", "bad.h5", code=2, ranks=2)
+        for words in ("loop.fasta:", "label 'L'", "HEC (C: coil, loop, everything else)"):
+            self.assertIn(words, text)
+
     # The split.
 
     def test_unknown_words_about_the_split(self):
@@ -394,7 +401,19 @@ class Inputs(unittest.TestCase):
             self.assertIn(words, text)
         details = load_json("reasons.json")["details"]
         self.assertEqual((details["proteins_without_vectors"], details["training_proteins"]), (4, 4))
-        # Nothing left.
+        # Nothing left of a set.
+        status = [2 if i % 4 == 3 else 0 for i in range(self.COUNT)]
+        kept = [0 if value else len(labels) for value, labels in zip(status, self.labels)]
+        write_vectors("no_test.h5", self.ids, kept, status=status,
+                      residues=numpy.random.default_rng(2).normal(size=(sum(kept), 6)).astype(numpy.float32))
+        evaluate = ("evaluate", "--task", "secondary_structure", "--head", "reasons_head.h5", "--three-state",
+                    "labels.fasta", "--embeddings", "no_test.h5")
+        code, text = run(2, *evaluate)
+        self.assertEqual(code, 2, text)
+        self.assertIn("has no protein of the test set that has vectors; choose another with --set", text)
+        self.assertEqual(run(2, *evaluate, "--set", "train")[0], 0)
+        self.assertIn("nothing to score", self.train("labels.fasta", "no_test_head.h5", "--embeddings", "no_test.h5"))
+        # Nothing left at all.
         write_vectors("nothing.h5", self.ids, [0] * self.COUNT, residues=numpy.zeros((0, 6), dtype=numpy.float32),
                       status=[2] * self.COUNT)
         self.assertIn("it has no vectors",

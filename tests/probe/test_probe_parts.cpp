@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/error.hpp"
 #include "embed/embed.hpp"
@@ -118,6 +119,21 @@ TEST(HeadFile, ReloadsBitForBit) {
         EXPECT_EQ(read.training, head.training);
         EXPECT_NO_THROW(check_features(read, path, 19, 0, "there", world));
         EXPECT_THROW(check_features(read, path, 20, 0, "there", world), InputError);
+    }
+    remove_shared_folder(folder);
+}
+
+TEST(HeadFile, RefusesValuesThatAreNotFinite) {
+    const Communicator world = Communicator::world();
+    const std::filesystem::path folder = make_shared_folder("protalbert_head");
+    const std::string path = (folder / "head.h5").string();
+    HeadFile head;
+    head.config = head_config(Task::localization, 5, {label_kind(Task::localization, "membrane")});
+    for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+        head.values = initial_head(make_head_layout(head.config), 3);
+        head.values[0] = value;
+        write_head(path, head, world);
+        EXPECT_THROW(read_head(path, world), InputError);
     }
     remove_shared_folder(folder);
 }
