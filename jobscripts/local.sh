@@ -16,7 +16,7 @@ example_proteins() {
     examples=/usr/share/doc/mmseqs2/example-data
     [ ! -r $examples/DB.fasta.gz ] || return 0
     # Minimal systems install no documentation, and these proteins count as such: take them out of the package.
-    examples=${PROTALBERT_CACHE:-$HOME/.cache/protalbert}/mmseqs2-examples
+    examples=${PROTALBERT_CACHE:-${HOME:-$PWD}/.cache/protalbert}/mmseqs2-examples
     [ ! -r "$examples/DB.fasta.gz" ] || return 0
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT

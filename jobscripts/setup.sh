@@ -144,7 +144,7 @@ check_tools() {
     ! command -v ninja >/dev/null || export CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja}
 }
 
-cache=$(realpath -m "${PROTALBERT_CACHE:-$HOME/.cache/protalbert}")
+cache=$(realpath -m "${PROTALBERT_CACHE:-${HOME:-$PWD}/.cache/protalbert}")
 kokkos=$cache/kokkos-4.7.0
 # Kokkos' source is not packaged by itself; this source distribution carries a whole 4.7.0 in tpls/kokkos.
 carrier=pygenten-0.1.5.tar.gz

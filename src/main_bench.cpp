@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "base/file_system.hpp"
 #include "base/log.hpp"
 #include "bench/bench.hpp"
 #include "comm/local_gpu.hpp"
@@ -43,6 +44,8 @@ int run(int argc, char** argv, const Communicator& communicator) {
     add("simulate", "the input side of an epoch at any number of ranks", add_bench_simulate);
     add("plan", "what a run will cost: step time and its parts, memory, hours, efficiency", add_bench_plan);
     if (const auto code = parse_command_line(app, argc, argv, communicator)) return *code;
+
+    if (!json.empty()) on_root(communicator, [&] { require_writable_file(json, "--json"); });
 
     BenchRun bench{communicator, {}, {}};
     std::string name;

@@ -164,10 +164,7 @@ void to_hugging_face(const WeightSource& source, const fs::path& output, const O
 void convert(const Options& options, const Communicator& alone) {
     const auto start = std::chrono::steady_clock::now();
     const fs::path output = output_path(options);
-    const fs::path place = output.has_parent_path() ? output.parent_path() : fs::path(".");
-    if (!fs::is_directory(place))
-        throw InputError(
-            fmt::format("output {}: there is no folder {}; make it first", output.string(), place.string()));
+    require_writable_beside(output, "output");
     RunLock lock;
     lock.take({.file = output.string() + ".lock",
                .where = "at " + output.string(),

@@ -137,7 +137,7 @@ int run(int argc, char** argv, const Communicator& communicator) {
     }
     check_dump(options.dump, state, settings, communicator);
     if (!options.timeline.file.empty())
-        on_root(communicator, [&] { require_writable_place(options.timeline.file, "timeline"); });
+        on_root(communicator, [&] { require_writable_file(options.timeline.file, "timeline"); });
     make_directories(settings, communicator);
     lock.take(place, true, communicator);
     on_root(communicator, [&] {

@@ -14,6 +14,7 @@
 
 #include "base/error.hpp"
 #include "base/path_text.hpp"
+#include "base/text.hpp"
 #include "base/text_file.hpp"
 
 namespace protalbert {
@@ -174,6 +175,11 @@ struct Deck::Table {
 
     /// Sets `key=value` from the command line.
     void override_with(const std::string& text) {
+        // Decks are stored as TOML, which is UTF-8.
+        if (!is_utf8(text))
+            throw InputError(fmt::format(
+                "--set {}: is not UTF-8; give such a path by a variable of the environment: --set 'KEY=$NAME'",
+                valid_utf8(text)));
         const auto equals = text.find('=');
         const std::string key = trimmed(text.substr(0, equals));
         const std::vector<std::string> parts = split(key, '.');

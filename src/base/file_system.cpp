@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -47,17 +49,53 @@ void require_readable_file(const fs::path& file, const std::string& what) {
         throw InputError(fmt::format("{} {}: {}; check its permissions", what, file.string(), std::strerror(errno)));
 }
 
-void require_writable_place(const fs::path& file, const std::string& what) {
-    const fs::path folder = folder_of(file);
+void throw_unwritable(int code, const std::string& message) {
+    constexpr int faults[] = {ENOSPC, EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ESTALE, ETIMEDOUT};
+    if (std::find(std::begin(faults), std::end(faults), code) != std::end(faults)) throw Error(message);
+    throw InputError(message);
+}
+
+void require_writable_beside(const fs::path& path, const std::string& what) {
+    const fs::path folder = folder_of(path);
+    const auto refuse = [&](int code) {
+        throw_unwritable(
+            code, fmt::format("{} {}: cannot write in {}: {}; choose another place or change its permissions", what,
+                              path.string(), folder.string(), std::strerror(code)));
+    };
     std::error_code error;
-    if (!fs::is_directory(folder, error))
-        throw InputError(
-            fmt::format("{} {}: there is no folder {}; make it first", what, file.string(), folder.string()));
-    if (fs::is_directory(file, error))
-        throw InputError(fmt::format("{} {} is a folder; name a file", what, file.string()));
-    if (access(folder.c_str(), W_OK | X_OK) != 0)
-        throw Error(fmt::format("{} {}: cannot write in {}: {}; choose another place or change its permissions", what,
-                                file.string(), folder.string(), std::strerror(errno)));
+    const fs::file_status place = fs::status(folder, error);
+    if (place.type() == fs::file_type::none) refuse(error.value());
+    if (!fs::exists(place))
+        throw InputError(fmt::format("{} {}: there is no folder {}; {}", what, path.string(), folder.string(),
+                                     path.native().starts_with('~') ? path_advice(path) : "make it first"));
+    if (!fs::is_directory(place))
+        throw InputError(fmt::format("{} {}: {} is a file, not a folder; choose another place", what, path.string(),
+                                     folder.string()));
+    // Permissions tell too little: root has all of them, and file systems have rules of their own.
+    std::string trial = path.string() + ".XXXXXX";
+    const int descriptor = mkstemp(trial.data());
+    if (descriptor < 0) refuse(errno);
+    close(descriptor);
+    fs::remove(trial, error);
+}
+
+void require_writable_place(const fs::path& file, const std::string& what) {
+    std::error_code error;
+    const fs::file_status present = fs::status(file, error);
+    if (fs::is_directory(present)) throw InputError(fmt::format("{} {} is a folder; name a file", what, file.string()));
+    if (fs::is_other(present))
+        throw InputError(fmt::format("{} {} is a device or pipe; name a file", what, file.string()));
+    require_writable_beside(file, what);
+}
+
+void require_writable_file(const fs::path& file, const std::string& what) {
+    std::error_code error;
+    const fs::file_status present = fs::status(file, error);
+    if (present.type() == fs::file_type::none)
+        throw InputError(fmt::format("{} {}: {}; choose another place", what, file.string(), error.message()));
+    if (!fs::is_other(present)) require_writable_place(file, what);
+    if (fs::exists(present) && access(file.c_str(), W_OK) != 0)
+        throw InputError(fmt::format("{} {}: {}; choose another place", what, file.string(), std::strerror(errno)));
 }
 
 void require_space(const fs::path& folder, std::uint64_t bytes, const std::string& what) {

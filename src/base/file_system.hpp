@@ -11,8 +11,15 @@ namespace protalbert {
 std::string path_advice(const std::filesystem::path& path);
 /// Throws InputError naming the file unless it exists, is no folder, and may be read.
 void require_readable_file(const std::filesystem::path& file, const std::string& what);
-/// Throws InputError unless the folder that will hold `file` exists, and Error unless it may be written.
+/// For a file or folder that is to be made or replaced: throws InputError unless a file can be made beside it, which is
+/// tried, and Error where it is the disk that is full or fails.
+void require_writable_beside(const std::filesystem::path& path, const std::string& what);
+/// The same for a file that gets its name by rename: nor may there be a folder, a device or a pipe of that name.
 void require_writable_place(const std::filesystem::path& file, const std::string& what);
+/// The same for a file that is written in place: a device or pipe will do.
+void require_writable_file(const std::filesystem::path& file, const std::string& what);
+/// Throws `message` as InputError, or as Error where `code` (errno) tells of a full or failing disk.
+[[noreturn]] void throw_unwritable(int code, const std::string& message);
 
 /// Throws Error when the file system that holds `folder` has less than `bytes` free; `what` is to be written there.
 void require_space(const std::filesystem::path& folder, std::uint64_t bytes, const std::string& what);

@@ -4,14 +4,20 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
+#include <charconv>
 #include <cstdlib>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/machine_memory.hpp"
 
 namespace protalbert {
@@ -20,6 +26,22 @@ namespace {
 
 /// MPI counts are ints: longer messages go in pieces of this many bytes.
 constexpr std::size_t largest_piece = std::size_t{1} << 30;
+
+/// Kokkos has room for so many threads and crashes beyond.
+constexpr int most_threads = 512;
+
+/// The first number of a list like "4,2" (the outermost level), at least 1, blanks aside; nothing for other texts.
+std::optional<int> first_of_list(std::string_view text) {
+    const std::string_view blanks = " \t";
+    text = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(text.find_first_not_of(blanks), text.size()));
+    text = text.substr(0, text.find_last_not_of(blanks) + 1);
+    int number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (end != text.data() + text.size() || text.empty() || number < 0) return std::nullopt;
+    if (error == std::errc::result_out_of_range) return std::numeric_limits<int>::max();
+    return error == std::errc() && number > 0 ? std::optional(number) : std::nullopt;
+}
 
 MPI_Comm duplicate_handle(MPI_Comm original) {
     MPI_Comm copy = MPI_COMM_NULL;
@@ -229,12 +251,21 @@ int threads_for_rank(const Communicator& communicator) {
     for (int core = 0; core < CPU_SETSIZE; ++core)
         if (known && CPU_ISSET(core, &mask)) share += 1.0 / static_cast<double>(users[core]);
 
-    if (const char* wish = std::getenv("OMP_NUM_THREADS"); wish && *wish) {
-        const int threads = std::atoi(wish);  // of a list like "4,2" the first: the outermost level
-        if (threads >= 1) return threads;
+    // Thirds of cores must add up to whole ones.
+    const int threads = std::clamp(static_cast<int>(share + 1e-6), 1, most_threads);
+    const char* wish = std::getenv("OMP_NUM_THREADS");
+    if (!wish || !*wish) return threads;
+    const std::optional<int> wished = first_of_list(wish);
+    if (!wished)
         throw InputError(fmt::format("OMP_NUM_THREADS is \"{}\"; set it to a number of threads or unset it", wish));
-    }
-    return std::max(1, static_cast<int>(share + 1e-6));  // thirds of cores must add up to whole ones
+    if (*wished <= most_threads) return *wished;
+    static std::atomic<bool> said = false;
+    if (communicator.root() && !said.exchange(true))
+        log_warning(
+            fmt::format("OMP_NUM_THREADS is {}; a rank can have {} threads at most, and takes {}, its share of "
+                        "this machine's cores",
+                        wish, most_threads, threads));
+    return threads;
 }
 
 }  // namespace protalbert

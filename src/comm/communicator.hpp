@@ -71,7 +71,9 @@ LocalRanks local_ranks(const Communicator& communicator);
 /// Bytes of memory that a machine has left for each of its ranks, on the machine that has least. Collective.
 std::size_t memory_for_rank(const Communicator& communicator);
 
-/// Threads for each rank: OMP_NUM_THREADS, else this process's share of the cores that its affinity mask allows.
+/// Threads for each rank: OMP_NUM_THREADS, else this process's share of the cores that its affinity mask allows; the
+/// latter with a warning where the former is more than the CPU backend can have (512). Throws InputError when the
+/// variable is no number. Collective.
 int threads_for_rank(const Communicator& communicator);
 
 }  // namespace protalbert

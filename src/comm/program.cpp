@@ -1,13 +1,16 @@
 #include "comm/program.hpp"
 
 #include <fmt/format.h>
+#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <thread>
@@ -38,6 +41,11 @@ Failure current_failure() {
         throw;
     } catch (const Error& error) {
         return {error.what(), error.exit_code()};
+    } catch (const std::filesystem::filesystem_error& error) {
+        const bool fault = error.code() == std::errc::no_space_on_device || error.code() == std::errc::io_error;
+        return {
+            fmt::format("{}: {}; check the path and its permissions", error.path1().string(), error.code().message()),
+            fault ? exit_failure : exit_bad_input};
     } catch (const std::bad_alloc&) {
         return {"out of memory; use smaller batches, fewer ranks on this machine, or a machine with more",
                 exit_failure};
@@ -166,6 +174,12 @@ int refuse_to_work_alone(const LostProcesses& lost) {
     return exit_bad_input;
 }
 
+/// PMIx asks for the user's home folder, and crashes where neither HOME is set nor the system knows the user, as in
+/// containers that run under any number. Empty, it is no folder to anybody.
+void survive_without_home() {
+    if (getpwuid(geteuid()) == nullptr) setenv("HOME", "", 0);
+}
+
 int run_body(const std::function<int(const Communicator&)>& body, int thread_level,
              const std::optional<LostProcesses>& launched) {
     const Communicator rendezvous = Communicator::world();
@@ -189,6 +203,7 @@ int run_body(const std::function<int(const Communicator&)>& body, int thread_lev
 }  // namespace
 
 int run_program(int argc, char** argv, const std::function<int(const Communicator&)>& body) {
+    survive_without_home();
     guard_launcher();
     const std::optional<LostProcesses> launched = processes_of_launcher();
     int thread_level = MPI_THREAD_SINGLE;

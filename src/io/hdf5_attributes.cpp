@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "comm/program.hpp"
 #include "io/hdf5.hpp"
 
@@ -38,7 +39,8 @@ void Hdf5File::set_attribute(const std::string& object_name, const std::string& 
 }
 
 void Hdf5File::set_attribute(const std::string& object, const std::string& name, const std::string& value) {
-    const char* const text = value.c_str();
+    const std::string valid = valid_utf8(value);
+    const char* const text = valid.c_str();
     set_attribute(object, name, text_type(), static_cast<const void*>(&text));
 }
 void Hdf5File::set_attribute(const std::string& object, const std::string& name, std::int64_t value) {

@@ -284,6 +284,10 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
     lock.take(output_place(predictions, "--output"), true, communicator);
     if (file.config.task != options.task)
         throw InputError(fmt::format("{} is a head for --task {}", options.head, task_name(file.config.task)));
+    on_root(communicator, [&] {
+        for (const std::string& path : fasta_paths(options.output, file.config))
+            require_writable_place(path, "file of predictions");
+    });
     const WeightSource source = open_weights(options.checkpoint, communicator);
     const ModelConfig config = config_from_json(source.header.config, source.place);
     check_features(file, options.head, config.hidden, 0, source.place, communicator);

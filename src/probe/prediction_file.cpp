@@ -141,17 +141,23 @@ void write_not_finite(Hdf5File& file, std::uint64_t protein) {
     file.write_independent("/status", &status, {protein, 1});
 }
 
+std::vector<std::string> fasta_paths(const std::string& output, const HeadConfig& config) {
+    if (!of_residues(config)) return {output + ".localization.fasta"};
+    std::vector<std::string> paths;
+    for (const LabelKind& kind : config.kinds) paths.push_back(output + "." + kind.name + ".fasta");
+    return paths;
+}
+
 std::vector<std::string> write_fasta(const std::string& predictions, const std::string& output,
                                      const HeadConfig& config) {
     const Hdf5File file = Hdf5File::open_alone(predictions);
     const std::uint64_t proteins = file.shape("/lengths").at(0);
-    std::vector<std::string> paths;
+    const std::vector<std::string> paths = fasta_paths(output, config);
     if (!of_residues(config)) {
-        write_locations(file, paths.emplace_back(output + ".localization.fasta"), config, proteins);
+        write_locations(file, paths.front(), config, proteins);
         return paths;
     }
-    for (const LabelKind& kind : config.kinds)
-        write_residue_labels(file, paths.emplace_back(output + "." + kind.name + ".fasta"), kind, proteins);
+    for (std::size_t k = 0; k < paths.size(); ++k) write_residue_labels(file, paths[k], config.kinds[k], proteins);
     return paths;
 }
 

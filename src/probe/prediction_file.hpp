@@ -31,6 +31,9 @@ void write_predictions(Hdf5File& file, const LabelKind& kind, std::uint64_t firs
 /// Says in /status that a protein's vectors are not finite; by any rank at any time.
 void write_not_finite(Hdf5File& file, std::uint64_t protein);
 
+/// The names of OUTPUT's files of label strings.
+std::vector<std::string> fasta_paths(const std::string& output, const HeadConfig& config);
+
 /// Label strings of a finished file as FASTA: OUTPUT.KIND.fasta with a letter a residue, or OUTPUT.localization.fasta
 /// with headers as DeepLoc's and the classes' probabilities. By one rank. Returns the names.
 std::vector<std::string> write_fasta(const std::string& predictions, const std::string& output,

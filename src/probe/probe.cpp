@@ -11,6 +11,7 @@
 #include "base/file_system.hpp"
 #include "base/log.hpp"
 #include "base/progress.hpp"
+#include "base/text.hpp"
 #include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
 #include "comm/run_lock.hpp"
@@ -86,8 +87,9 @@ void keep_embedded(LabelledProteins& proteins, const Features& features, const P
 
 Json settings_json(const ProbeOptions& options, const LabelledProteins& proteins) {
     Json json;
-    json["labels"] = proteins.file;
-    json["vectors"] = options.vectors.embeddings.empty() ? options.vectors.checkpoint : options.vectors.embeddings;
+    json["labels"] = valid_utf8(proteins.file);
+    json["vectors"] =
+        valid_utf8(options.vectors.embeddings.empty() ? options.vectors.checkpoint : options.vectors.embeddings);
     json["piece_length"] = options.vectors.piece_length;
     json["learning_rate"] = options.settings.learning_rate;
     json["batch"] = options.settings.batch;

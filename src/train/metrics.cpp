@@ -24,6 +24,7 @@ using Json = nlohmann::ordered_json;
 Json number(double value, bool known = true) { return known ? Json(value) : Json(nullptr); }
 
 void cut_lines_from(const std::filesystem::path& file, std::uint64_t first_step) {
+    if (!std::filesystem::is_regular_file(file)) return;
     std::ifstream input(file);
     if (!input) return;
     const std::filesystem::path shorter = file.string() + ".part";

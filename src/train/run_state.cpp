@@ -264,15 +264,15 @@ Start restore_state(TrainState& state, const StartOptions& options, const TrainS
 
 void make_directories(const TrainSettings& settings, const Communicator& communicator) {
     on_root(communicator, [&] {
-        const fs::path& directory = settings.directory;
-        std::error_code error;
-        fs::create_directories(directory, error);
-        if (!error && settings.metrics.has_parent_path()) fs::create_directories(settings.metrics.parent_path(), error);
-        if (error)
-            throw InputError(
-                fmt::format("cannot create {}: {}; set checkpoint.directory and run.metrics to places that "
-                            "can be written",
-                            directory.string(), error.message()));
+        for (const fs::path& folder : {settings.directory, settings.metrics.parent_path()}) {
+            std::error_code error;
+            if (!folder.empty()) fs::create_directories(folder, error);
+            if (error)
+                throw_unwritable(error.value(),
+                                 fmt::format("cannot create {}: {}; set checkpoint.directory and run.metrics to places "
+                                             "that can be written",
+                                             folder.string(), error.message()));
+        }
     });
 }
 
@@ -280,7 +280,7 @@ void prepare_directory(const TrainState& state, const TrainSettings& settings, c
     on_root(communicator, [&] {
         const fs::path& directory = settings.directory;
         require_writable_place(directory / checkpoint_name(0), "checkpoint");
-        require_writable_place(settings.metrics, "metrics file");
+        require_writable_file(settings.metrics, "metrics file");
 
         fs::path aside;
         for (const fs::path& file : list_checkpoints(directory)) {
@@ -288,7 +288,7 @@ void prepare_directory(const TrainState& state, const TrainSettings& settings, c
             if (aside.empty()) {
                 aside = free_folder(directory);
                 fs::create_directories(aside);
-                if (fs::exists(settings.metrics))
+                if (fs::is_regular_file(settings.metrics))
                     fs::copy_file(settings.metrics, aside / settings.metrics.filename(),
                                   fs::copy_options::overwrite_existing);
             }

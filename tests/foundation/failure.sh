@@ -111,8 +111,8 @@ mkdir -p closed && chmod 555 closed
 [ "$(id -u)" != 0 ] || around=(setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp)
 if "${around[@]}" test -x "$program" 2>/dev/null && ! "${around[@]}" test -w closed && "${around[@]}" test -r closed; then
     for ranks in 1 2; do
-        expect $ranks 1 5 1 "^error: .*cannot write in ../closed: Permission denied" write_checkpoint --folder ../closed
-        expect $ranks 1 5 1 "^error: .*cannot write in ../closed: Permission denied" write_file --folder ../closed
+        expect $ranks 2 5 1 "^error: .*cannot write in ../closed: Permission denied" write_checkpoint --folder ../closed
+        expect $ranks 2 5 1 "^error: .*cannot write in ../closed: Permission denied" write_file --folder ../closed
     done
 else
     echo "skipped: a closed folder (nobody cannot reach the program)"

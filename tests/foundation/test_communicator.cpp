@@ -132,8 +132,18 @@ TEST(Communicator, KnowsLocalRanksAndThreads) {
     EXPECT_EQ(threads_for_rank(world), 5);
     setenv("OMP_NUM_THREADS", "3,2", 1);
     EXPECT_EQ(threads_for_rank(world), 3);
-    setenv("OMP_NUM_THREADS", "many", 1);
-    EXPECT_THROW(threads_for_rank(world), InputError);
+    setenv("OMP_NUM_THREADS", " 512 ", 1);
+    EXPECT_EQ(threads_for_rank(world), 512);
+    for (const char* wrong : {"many", "0", "-1", "1e3", "4x", "4 2", ",2", " "}) {
+        setenv("OMP_NUM_THREADS", wrong, 1);
+        EXPECT_THROW(threads_for_rank(world), InputError) << wrong;
+    }
+    unsetenv("OMP_NUM_THREADS");
+    const int share = threads_for_rank(world);
+    for (const char* other : {"", "513", "5000", "99999999999999999999"}) {
+        setenv("OMP_NUM_THREADS", other, 1);
+        EXPECT_EQ(threads_for_rank(world), share) << other;
+    }
     unsetenv("OMP_NUM_THREADS");
 
     cpu_set_t allowed;
