@@ -72,6 +72,8 @@ test_packages='
 libgtest-dev         spack install googletest
 libgmock-dev         spack install googletest
 clang-format         spack install llvm
+clang                only the fuzzers need it, and are skipped without: spack install llvm
+libclang-rt-dev      the sanitizers and libFuzzer of clang, part of llvm elsewhere
 python3-numpy        pip install numpy
 python3-h5py         pip install h5py
 python3-matplotlib   pip install matplotlib

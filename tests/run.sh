@@ -6,18 +6,23 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 usage() {
     cat <<'TEXT'
 usage: tests/run.sh [--sanitize] [--tidy] [--only REGEX] [--help]
+       tests/run.sh --long [--executions N]
 
   --sanitize    the tests under the address and undefined behaviour sanitizers, in build-sanitize/
   --tidy        also clang-tidy over the C++ files that differ from the last commit's parent
   --only REGEX  only the tests whose name matches (ctest -R)
+  --long        instead of the tests the fuzzers, for an hour or less on two cores: what reads files is given N inputs in
+                all (10000000), under both sanitizers. A call that was interrupted goes on. Ends with a table.
 TEXT
 }
 
-sanitize='' tidy='' only=''
+sanitize='' tidy='' only='' long='' executions=10000000
 while [ $# -gt 0 ]; do
     case $1 in
         --sanitize) sanitize=yes ;;
         --tidy) tidy=yes ;;
+        --long) long=yes ;;
+        --executions) executions=${2:?--executions needs a number}; shift ;;
         --only) only=${2:?--only needs a REGEX}; shift ;;
         --help) usage; exit 0 ;;
         *) echo "error: run.sh does not know $1" >&2; usage >&2; exit 2 ;;
@@ -31,6 +36,12 @@ problems=()
 jobscripts/setup.sh --tests ${sanitize:+--sanitize}
 folder=build
 [ -z "$sanitize" ] || folder=build-sanitize
+
+if [ -n "$long" ]; then
+    say "fuzzers: $executions executions"
+    bash tests/fuzz/fuzz.sh "$folder" build
+    exec bash tests/fuzz/fuzz.sh "$folder" long "$executions"
+fi
 
 mapfile -t sources < <(git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh')
 # Other versions format otherwise, which is no fault.

@@ -27,7 +27,7 @@ programs=$build/fuzz
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=0
 export UBSAN_OPTIONS=print_stacktrace=1
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-limits=(-timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=1024 -max_len=4096 -detect_leaks=0 -print_final_stats=1)
+limits=(-timeout=10 -rss_limit_mb=2048 -max_len=4096 -detect_leaks=0 -print_final_stats=1)
 short_seconds=5
 
 names() { find "$here" -name 'fuzz_*.cpp' -printf '%f\n' | sed -E 's/^fuzz_(.*)\.cpp$/\1/' | sort; }
@@ -86,6 +86,7 @@ short() {
     local name=$1 place
     need "$name"
     place=$(mktemp -d)
+    # shellcheck disable=SC2064
     trap "rm -rf '$place'" EXIT
     mkdir -p "$programs/faults/$name" "$place/corpus"
     # The seeds by themselves first: a fault that was mended must stay so.
@@ -101,39 +102,40 @@ short() {
 
 # One fuzzer of a long call, in pieces, each recorded when it is done: "executions seconds faults".
 long_one() {
-    local name=$1 wanted=$2 record=$3/$1 piece=0 done=0 seconds=0 faults=0 log=$3/$1.log left start code count
+    local name=$1 wanted=$2 record=$3/$1 piece=0 runs=0 seconds=0 faults=0 log=$3/$1.log left start code count
     need "$name"
     mkdir -p "$programs/faults/$name" "$programs/corpus/$name"
-    if [ -f "$record" ]; then read -r done seconds faults piece <"$record"; fi
-    while [ "$done" -lt "$wanted" ] && [ "$faults" -lt 10 ]; do
-        left=$((wanted - done))
+    if [ -f "$record" ]; then read -r runs seconds faults piece <"$record"; fi
+    while [ "$runs" -lt "$wanted" ] && [ "$faults" -lt 10 ]; do
+        left=$((wanted - runs))
         [ "$left" -le $((wanted / 10 + 1)) ] || left=$((wanted / 10 + 1))
         piece=$((piece + 1)) start=$SECONDS code=0
         # shellcheck disable=SC2046
         "$programs/fuzz_$name" "${limits[@]}" -seed=$piece -runs="$left" $(dictionary "$name") \
             "-artifact_prefix=$programs/faults/$name/" "$programs/corpus/$name" "$here/seeds/$name" >"$log" 2>&1 || code=$?
-        # Ended from outside: this piece does not count, and neither is it a fault.
-        [ $code -lt 128 ] || return 1
+        # Ended from outside (libFuzzer's 72, or a signal): this piece does not count, and is no fault.
+        [ $code -lt 128 ] && [ $code != 72 ] || return 1
         count=$(number_of number_of_executed_units "$log")
-        done=$((done + ${count:-0})) seconds=$((seconds + SECONDS - start))
+        runs=$((runs + ${count:-0})) seconds=$((seconds + SECONDS - start))
         if [ $code != 0 ]; then
             faults=$((faults + 1))
             cp "$log" "$programs/faults/$name/log.$piece"
         fi
-        echo "$done $seconds $faults $piece" >"$record.new"
+        echo "$runs $seconds $faults $piece" >"$record.new"
         mv "$record.new" "$record"
-        echo "$name: $done of $wanted executions, $seconds s, $faults faults"
+        echo "$name: $runs of $wanted executions, $seconds s, $faults faults"
     done
 }
 
 long() {
     local executions=${1:-10000000} state=$programs/long.${1:-10000000} total=0 name wanted running=0
-    local all_done=0 all_seconds=0 all_faults=0 done seconds faults piece
+    local all_runs=0 all_seconds=0 all_faults=0 runs seconds faults piece
     [[ $executions =~ ^[1-9][0-9]*$ ]] || { echo "error: '$executions' is no number of executions" >&2; exit 2; }
     # Of the same programs and seeds: with others it starts anew.
     local now
     now=$(cd "$here" && find . -type f -print0 | sort -z | xargs -0 cat "$programs"/fuzz_[a-z]*[a-z0-9] | sha256sum)
     [ -f "$state/of" ] && [ "$(cat "$state/of")" = "$now" ] || { rm -rf "$state"; mkdir -p "$state"; echo "$now" >"$state/of"; }
+    for name in $(names); do need "$name"; done
     for name in $(names); do total=$((total + $(share_of "$name"))); done
     # The slow ones first, so that no core waits at the end.
     for name in hdf5 seal sequences hugging_face $(names | grep -vx -e hdf5 -e seal -e sequences -e hugging_face); do
@@ -145,14 +147,14 @@ long() {
     while [ $running -gt 0 ]; do wait -n || true; running=$((running - 1)); done
     printf '%-14s %12s %9s %8s\n' fuzzer executions seconds faults
     for name in $(names); do
-        done=0 seconds=0 faults=0
-        if [ -f "$state/$name" ]; then read -r done seconds faults piece <"$state/$name"; fi
-        printf '%-14s %12d %9d %8d\n' "$name" "$done" "$seconds" "$faults"
-        all_done=$((all_done + done)) all_seconds=$((all_seconds + seconds)) all_faults=$((all_faults + faults))
+        runs=0 seconds=0 faults=0
+        if [ -f "$state/$name" ]; then read -r runs seconds faults piece <"$state/$name"; fi
+        printf '%-14s %12d %9d %8d\n' "$name" "$runs" "$seconds" "$faults"
+        all_runs=$((all_runs + runs)) all_seconds=$((all_seconds + seconds)) all_faults=$((all_faults + faults))
     done
-    printf '%-14s %12d %9d %8d\n' all $all_done $all_seconds $all_faults
+    printf '%-14s %12d %9d %8d\n' all $all_runs $all_seconds $all_faults
     [ $all_faults = 0 ] || { echo "failed: the inputs are in $programs/faults/"; exit 1; }
-    [ $all_done -ge "$executions" ] || { echo "failed: it was interrupted; the same command goes on"; exit 1; }
+    [ $all_runs -ge "$executions" ] || { echo "failed: it was interrupted; the same command goes on"; exit 1; }
 }
 
 case $what in

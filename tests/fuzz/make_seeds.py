@@ -44,6 +44,23 @@ seed("labels", "localization", b"\1>P1 Nucleus-S test\nMKT\n>P2 Cell.membrane-M\
 pieces = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"] + list("LAGVESIKRDTPNQFYMHCWX")
 seed("vocabulary", "text", "".join(piece + "\n" for piece in pieces).encode())
 seed("vocabulary", "brackets", "\r\n".join(["[PAD]", "[UNK]"] + ["▁" + piece for piece in pieces[2:]]).encode())
+seed("vocabulary", "tokenizer_json", json.dumps({"model": {"type": "WordLevel", "vocab": {
+    piece: number for number, piece in enumerate(pieces)}}, "added_tokens": [{"id": 0, "content": "<pad>"}]}).encode())
+
+
+def field(number, content):
+    """Of a protocol buffer: bytes or a small number."""
+    if isinstance(content, int):
+        return bytes([8 * number, content])
+    return bytes([8 * number + 2, len(content)]) + content
+
+
+model = b""
+for number, piece in enumerate(pieces):
+    kind = 2 if piece == "<unk>" else 3 if number < 5 else 1  # unknown, control, normal
+    model += field(1, field(1, piece.encode()) + b"\x15" + struct.pack("<f", -number) + field(3, kind))
+model += field(2, field(3, 1)) + field(3, field(1, b"identity"))
+seed("vocabulary", "sentencepiece", model)
 
 deck = b"""[data]
 corpus = "corpus.h5" # a comment
