@@ -259,13 +259,6 @@ std::uint64_t compute(const Work& work, const EmbedPlan& plan, const Model& mode
     return not_finite;
 }
 
-std::vector<std::string> fasta_paths(const std::string& output, const HeadConfig& config) {
-    if (config.task == Task::localization) return {output + ".localization.fasta"};
-    std::vector<std::string> paths;
-    for (const LabelKind& kind : config.kinds) paths.push_back(output + "." + kind.name + ".fasta");
-    return paths;
-}
-
 }  // namespace
 
 int predict_probe(const PredictOptions& options, const Communicator& communicator) {
