@@ -17,10 +17,15 @@ namespace protalbert {
 
 namespace {
 
+/// Threads that Kokkos has room for.
+constexpr int most_threads = 512;
+
 void initialize_kokkos_once(int threads) {
     static std::once_flag once;
     std::call_once(once, [threads] {
         if (Kokkos::is_initialized()) return;
+        // Kokkos begins with as many threads as OpenMP would take, which may be more than there is memory for.
+        if (threads > 0 && omp_get_max_threads() > most_threads) omp_set_num_threads(threads);
         Kokkos::InitializationSettings settings;
         if (threads > 0) settings.set_num_threads(threads);
         settings.set_disable_warnings(true);

@@ -91,7 +91,7 @@ OUTPUTS = {
                "checkpoint.directory=dump_run"],
     "embeddings": ["embed", "--checkpoint", "small.h5", "proteins.fasta", "--output", "PLACE"],
     "a head": [*train, "--output", "PLACE"],
-    "a report": [*train, "--output", "other_head.h5", "--report", "PLACE"],
+    "a report": [*train, "--output", "open/other_head.h5", "--report", "PLACE"],
     "a report of evaluate": ["probe", "evaluate", *task, "--three-state", "labels.fasta", "--proteins", "proteins.fasta",
                              "--report", "PLACE"],
     "predictions": ["probe", "predict", *task, "proteins.fasta", "--output", "PLACE"],
@@ -100,6 +100,8 @@ OUTPUTS = {
     "figures": ["bench", "parameters", "--json", "PLACE"],
 }
 os.symlink("loop", "loop")
+pathlib.Path("open").mkdir()
+pathlib.Path("open").chmod(0o777)  # a place for another user
 pathlib.Path("closed").mkdir(mode=0o555)
 PLACES = {  # and who finds it so
     "/proc": ("/proc/x", []),
@@ -125,7 +127,6 @@ if os.getuid() == 0:
     pathlib.Path(".").chmod(0o755)
     reaches = subprocess.run([*nobody, "test", "-x", BUILD / "protalbert_prepare", "-a", "-r", "small.h5"]).returncode == 0
     if reaches:
-        # Locks and folders beside what is refused are made in a folder that this user may write.
         PLACES["a closed folder"] = ("closed/x", nobody)
     else:
         print("skipped: a closed folder and users without a home (another user cannot reach the programs)")
@@ -145,7 +146,7 @@ before_all = listing()
 home = {"HOME": "/"}
 results = at_once([lambda case=case: run(*case[1], ranks=case[3], before=case[2], **home) for case in cases])
 for (what, _, _, _), (code, output) in zip(cases, results):
-    check(is_refused((code, output)) and "/x" in output or "nnnn" in output and is_refused((code, output)),
+    check(is_refused((code, output)) and re.search(r"error: .*(/x|nnnn|proteins\.fasta|loop)", output),
           f"{what}: exit code {code}: {[line for line in output.splitlines() if 'error:' in line]}", output)
 after = {name: time for name, time in listing().items() if not name.endswith("/.lock")}
 check(after == before_all, f"nothing was made or changed: {sorted(set(after.items()) ^ set(before_all.items()))}")
@@ -166,8 +167,6 @@ for program in PROGRAMS if nobody else []:
     code, output = run(program, "--version", before=nobody, HOME=None, USER=None, LOGNAME=None)
     check(code == 0 and output.startswith("protalbert "), f"protalbert_{program} starts without HOME", output)
 if nobody:
-    pathlib.Path("open").mkdir()
-    pathlib.Path("open").chmod(0o777)
     code, output = run("prepare", "proteins.fasta", "--output", "open/c.h5", before=nobody, HOME=None)
     check(code == 0 and pathlib.Path("open/c.h5").exists(), "and works", output)
     code, output = run("prepare", "proteins.fasta", "--output", "open/d.h5", before=nobody, ranks=2, HOME="/")
@@ -192,7 +191,7 @@ for program, arguments in COMPUTE.items():
         check(is_refused(result, f'OMP_NUM_THREADS is "{wish}"'), f"protalbert_{program}, OMP_NUM_THREADS={wish}", result[1])
     for wish in "2,4", " 2", "":
         code, output = run(program, *arguments, OMP_NUM_THREADS=wish)
-        check(code == 0 and "OMP_NUM_THREADS" not in output.replace("libgomp: Invalid value", ""),
+        check(code == 0 and not re.search("^(warning|error): OMP", output, re.M),
               f"protalbert_{program}, OMP_NUM_THREADS='{wish}'", output)
 code, output = run("embed", *COMPUTE["embed"], ranks=2, OMP_NUM_THREADS="5000")
 check(code == 0 and output.count("OMP_NUM_THREADS is 5000") == 1, "two ranks warn once", output)
@@ -236,7 +235,7 @@ arguments[arguments.index("labels.fasta")] = named + ".labels.fasta"
 arguments[arguments.index("small.h5")] = named + ".small.h5"
 code, output = run(*arguments, "--output", "latin_head.h5", "--report", "latin.json")
 check(code == 0, "a head from files with such names", output)
-settings = json.loads(pathlib.Path("latin.json").read_bytes().decode("utf-8"))["settings"]
+settings = json.loads(pathlib.Path("latin.json").read_bytes().decode("utf-8"))["details"]
 check(settings["labels"] == "caf\\xe9.labels.fasta" and settings["vectors"] == "caf\\xe9.small.h5",
       f"its report is UTF-8, and says {settings['labels']}")
 for program, *arguments in (["prepare", named + ".proteins.fasta", "--output", "latin_corpus.h5"],
@@ -250,7 +249,7 @@ for file in "latin_head.h5", "latin_corpus.h5", "latin.h5":
             text.decode("utf-8")
         except UnicodeDecodeError:
             valid = False
-    check(valid and any(b"caf\\xe9" in text for text in texts(file)), f"attributes of {file} are UTF-8")
+    check(valid and any(b"caf\\xe9" in text.replace(b"\\\\", b"\\") for text in texts(file)), f"attributes of {file} are UTF-8")
 shutil.copy("corpus.h5", named + ".h5")
 result = run("pretrain", "deck.toml", "--set", f"data.corpus={named}.h5")
 check(is_refused(result, "not UTF-8", "$NAME"), "--set takes no such name", result[1])
