@@ -15,6 +15,7 @@
 #include "comm/program.hpp"
 #include "comm/run_lock.hpp"
 #include "embed/embedder.hpp"
+#include "embed/not_finite.hpp"
 #include "embed/plan.hpp"
 #include "embed/rank_news.hpp"
 #include "embed/share.hpp"

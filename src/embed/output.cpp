@@ -4,15 +4,11 @@
 #include <fmt/ranges.h>
 #include <xxhash.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <limits>
 #include <optional>
-#include <string_view>
-#include <unordered_map>
-#include <unordered_set>
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
@@ -20,6 +16,8 @@
 #include "base/positioned_file.hpp"
 #include "base/progress.hpp"
 #include "comm/program.hpp"
+#include "embed/dataset_names.hpp"
+#include "embed/not_finite.hpp"
 #include "embed/protein_index.hpp"
 #include "io/hdf5.hpp"
 #include "io/seal.hpp"
@@ -30,8 +28,6 @@ namespace {
 constexpr std::int64_t format_version = 1;
 const std::string format_name = "protalbert embeddings";
 constexpr std::uint64_t pooled_bytes = sizeof(float);
-// Proteins that a message names.
-constexpr std::size_t named_proteins = 3;
 
 /// The last bytes of an unfinished file; before them [batches] of progress and [proteins] of positions, behind the seal
 /// over HDF5's tables.
@@ -182,21 +178,6 @@ NamedProteins gather_names(const std::vector<ProteinRun>& runs, std::uint64_t pr
     return named;
 }
 
-/// Says which proteins' datasets are not called by their ids.
-void report_changed_names(const std::vector<std::string>& ids, const std::vector<std::string>& names) {
-    std::vector<std::string> first;
-    std::uint64_t changed = 0;
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-        if (ids[i] == names[i]) continue;
-        if (++changed <= named_proteins) first.push_back(fmt::format("'{}' is {}", ids[i], names[i]));
-    }
-    if (changed > 0)
-        log_warning(
-            fmt::format("{} datasets are not called by their proteins' ids, which are empty, occur before or "
-                        "are no names in HDF5: {}{}; each has its id as the attribute original_id",
-                        format_count(changed), fmt::join(first, ", "), changed > first.size() ? " ..." : ""));
-}
-
 /// Tables and allocated vectors of the flat layout.
 void create_flat(Hdf5File& file, OutputFile& output, const VectorChoice& choice, const OutputSizes& sizes,
                  const std::vector<ProteinRun>& runs, const std::vector<std::uint32_t>& lengths,
@@ -270,31 +251,6 @@ std::uint64_t output_bytes(const VectorChoice& choice, const OutputSizes& sizes)
             ? sizes.proteins * (sizes.longest_id + 2 * sizeof(std::uint64_t) + 1 + sizeof(VectorChecksums))
             : sizes.proteins * (dataset_bytes + sizeof(std::uint64_t));
     return vectors + tables + sizes.batches * sizeof(ProgressEntry);
-}
-
-std::vector<std::string> dataset_names(const std::vector<std::string>& ids) {
-    // Ids that can stay as they are have their names before any other is looked for.
-    const auto is_name = [](const std::string& id) {
-        // HDF5 reads "." as the group itself, and a name to its first zero byte.
-        return !id.empty() && id != "." && id.find_first_of(std::string_view("/\0", 2)) == std::string::npos;
-    };
-    std::unordered_set<std::string> taken;
-    std::vector<std::string> names(ids.size());
-    for (std::size_t i = 0; i < ids.size(); ++i)
-        if (is_name(ids[i]) && taken.insert(ids[i]).second) names[i] = ids[i];
-
-    std::unordered_map<std::string, std::uint64_t> suffixes;  // the last one tried for a name
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-        if (!names[i].empty()) continue;
-        std::string wanted = ids[i].empty() ? fmt::format("protein_{}", i + 1) : ids[i];
-        for (char& letter : wanted)
-            if (letter == '/' || letter == '\0') letter = '_';
-        if (wanted == ".") wanted = "_";
-        names[i] = wanted;
-        std::uint64_t& suffix = suffixes.try_emplace(wanted, 1).first->second;
-        while (!taken.insert(names[i]).second) names[i] = fmt::format("{}_{}", wanted, ++suffix);
-    }
-    return names;
 }
 
 std::string part_path(const std::string& path) { return path + ".part"; }
@@ -469,109 +425,9 @@ OutputFile continue_output(const std::string& path, const OutputSizes& sizes, co
     return output;
 }
 
-std::uint64_t count_not_finite(const std::byte* values, std::uint64_t n, std::uint64_t element_bytes) {
-    // Those whose exponent has all its bits.
-    std::uint64_t found = 0;
-    if (element_bytes == sizeof(std::uint16_t)) {
-        for (std::uint64_t i = 0; i < n; ++i) {
-            std::uint16_t bits;
-            std::memcpy(&bits, values + i * sizeof bits, sizeof bits);
-            found += (bits & 0x7C00U) == 0x7C00U;
-        }
-    } else {
-        for (std::uint64_t i = 0; i < n; ++i) {
-            std::uint32_t bits;
-            std::memcpy(&bits, values + i * sizeof bits, sizeof bits);
-            found += (bits & 0x7F800000U) == 0x7F800000U;
-        }
-    }
-    return found;
+std::vector<std::uint64_t> read_progress(const OutputFile& file, const OutputSizes& sizes) {
+    return read_progress(PositionedFile(file.part_path, false), file.progress, sizes.batches);
 }
-
-NotFinite find_not_finite(const OutputFile& output, const VectorChoice& choice, const OutputSizes& sizes,
-                          const EmbedPlan& plan, const std::vector<std::uint32_t>& lengths,
-                          const Communicator& communicator) {
-    std::vector<std::uint64_t> done(sizes.batches, 0);
-    communicator.barrier();
-    on_root(communicator, [&] {
-        done = read_progress(PositionedFile(output.part_path, false), output.progress, sizes.batches);
-        for (std::size_t b = 0; b < done.size(); ++b)
-            if (done[b] == 0) throw Error(fmt::format("batch {} of {} was never written", b, output.part_path));
-    });
-    communicator.broadcast(done.data(), done.size() * sizeof(std::uint64_t), 0);
-    std::vector<std::uint64_t> batches;
-    for (std::uint64_t b = 0; b < done.size(); ++b)
-        if (done[b] > 1) batches.push_back(b);
-    NotFinite found;
-    if (batches.empty()) return found;
-
-    std::vector<std::uint64_t> first_rows(lengths.size() + 1, 0);
-    for (std::size_t i = 0; i < lengths.size(); ++i) first_rows[i + 1] = first_rows[i] + lengths[i];
-    const std::uint64_t residue_row = sizes.hidden * choice.residue_bytes(), pooled_row = sizes.hidden * pooled_bytes;
-    const bool flat = choice.layout == Layout::flat;
-    std::vector<std::uint64_t> proteins;
-    std::uint64_t other_causes = 0;
-    all_or_none(communicator, [&] {
-        const PositionedFile file(output.part_path, false);
-        std::vector<std::byte> bytes;
-        const auto count = [&](std::uint64_t position, std::uint64_t size, std::uint64_t element_bytes) {
-            bytes.resize(size);
-            file.read(bytes.data(), size, position);
-            return count_not_finite(bytes.data(), size / element_bytes, element_bytes);
-        };
-        const auto look_at = [&](std::uint64_t protein) {
-            const std::uint64_t place = flat ? 0 : output.proteins[protein];
-            std::uint64_t of_residues = 0, of_pooled = 0;
-            if (choice.residues != ResidueVectors::none)
-                of_residues = count(flat ? output.residues + first_rows[protein] * residue_row : place,
-                                    lengths[protein] * residue_row, choice.residue_bytes());
-            if (choice.mean) of_pooled += count(flat ? output.mean + protein * pooled_row : place, pooled_row, 4);
-            if (choice.cls) of_pooled += count(flat ? output.cls + protein * pooled_row : place, pooled_row, 4);
-            if (of_residues + of_pooled > 0) proteins.push_back(protein);
-            other_causes += of_pooled > 0 || choice.residues != ResidueVectors::float16 ? 1 : 0;
-        };
-        const auto ranks = static_cast<std::size_t>(communicator.ranks());
-        for (auto b = static_cast<std::size_t>(communicator.rank()); b < batches.size(); b += ranks)
-            for (const std::uint32_t protein : plan.batch(batches[b])) look_at(protein);
-    });
-    communicator.sum(&other_causes, 1);
-    found.proteins = communicator.concatenate(proteins);
-    std::sort(found.proteins.begin(), found.proteins.end());
-    found.float16_alone = other_causes == 0;
-    return found;
-}
-
-namespace {
-
-/// Gives proteins /status 5, or that attribute in the per-protein layout; the ids of the first few.
-std::vector<std::string> mark_not_finite(Hdf5File& file, const OutputFile& output, Layout layout,
-                                         const std::vector<std::uint64_t>& proteins) {
-    const std::size_t named = std::min(proteins.size(), named_proteins);
-    std::vector<std::string> ids(named);
-    if (layout == Layout::flat) {
-        std::vector<Treatment> status(file.shape("/status").at(0));
-        file.read("/status", status.data(), {0, status.size()});
-        for (const std::uint64_t protein : proteins) status[protein] = Treatment::not_finite;
-        file.write("/status", status.data(), {0, status.size()});
-        for (std::size_t i = 0; i < named; ++i) ids[i] = file.read_strings("/ids", {proteins[i], 1}).front();
-        return ids;
-    }
-    // A dataset is its protein's by its place in the file.
-    std::unordered_map<std::uint64_t, std::size_t> places;
-    for (std::size_t i = 0; i < proteins.size(); ++i) places.emplace(output.proteins[proteins[i]], i);
-    for (const std::string& member : file.list("/")) {
-        const std::string name = "/" + member;
-        const auto place = places.find(file.file_offset(name));
-        if (place != places.end()) {
-            file.set_attribute(name, "status", static_cast<std::uint64_t>(Treatment::not_finite));
-            if (place->second < named) ids[place->second] = file.text_attribute(name, "original_id");
-        }
-        file.close_dataset(name);
-    }
-    return ids;
-}
-
-}  // namespace
 
 void finish_output(const std::string& path, const OutputFile& output, const VectorChoice& choice,
                    const OutputSizes& sizes, const std::vector<std::uint32_t>& lengths, const NotFinite& not_finite,
@@ -592,12 +448,7 @@ void finish_output(const std::string& path, const OutputFile& output, const Vect
             cut(output.progress - seal_bytes(vectors.size()));
             slow_down();
             Hdf5File file = Hdf5File::reopen_alone(output.part_path);
-            const std::vector<std::string> ids = mark_not_finite(file, output, choice.layout, not_finite.proteins);
-            file.set_attribute("/", "not_finite", static_cast<std::uint64_t>(not_finite.proteins.size()));
-            file.set_attribute(
-                "/", "not_finite_first",
-                fmt::format("{}{}", fmt::join(ids, ", "), not_finite.proteins.size() > ids.size() ? " ..." : ""));
-            file.set_attribute("/", "float16_alone", static_cast<std::uint64_t>(not_finite.float16_alone));
+            mark_not_finite(file, output, choice.layout, not_finite);
             file.close();
             slow_down();
             seal_file(output.part_path, vectors);
@@ -606,23 +457,6 @@ void finish_output(const std::string& path, const OutputFile& output, const Vect
         slow_down();
         rename_durably(output.part_path, path);
     });
-}
-
-NotFiniteReport read_not_finite(const std::string& path, const Communicator& communicator) {
-    NotFiniteReport report;
-    std::uint64_t numbers[2] = {0, 0};
-    on_root(communicator, [&] {
-        const Hdf5File file = Hdf5File::open_alone(path);
-        if (!file.has_attribute("/", "not_finite")) return;
-        numbers[0] = file.unsigned_attribute("/", "not_finite");
-        numbers[1] = file.unsigned_attribute("/", "float16_alone");
-        report.first_ids = file.text_attribute("/", "not_finite_first");
-    });
-    communicator.broadcast(numbers, sizeof numbers, 0);
-    report.proteins = numbers[0];
-    report.first_ids = communicator.broadcast(report.first_ids, 0);
-    report.float16_alone = numbers[1] != 0;
-    return report;
 }
 
 }  // namespace protalbert

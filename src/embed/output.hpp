@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
-#include "embed/plan.hpp"
 #include "embed/proteins.hpp"
 #include "embed/share.hpp"
 
@@ -85,6 +84,13 @@ struct VectorChecksums {
 };
 std::uint32_t vector_checksum(std::uint64_t protein, const void* data, std::size_t bytes);
 
+/// Proteins with a vector that is not finite.
+struct NotFinite {
+    std::vector<std::uint64_t> proteins;  ///< numbers, ascending, the same on every rank
+    /// Whether float16 alone is the cause: what is not finite are infinite vectors of residues, in float16.
+    bool float16_alone = true;
+};
+
 enum class OutputState { fresh, interrupted, finished };
 
 /// Looks at PATH and PATH.part. A file of another job is an InputError that says what differs, unless `overwrite`.
@@ -105,39 +111,13 @@ OutputFile create_output(const std::string& path, const VectorChoice& choice, co
 /// Opens PATH.part of an interrupted job. Collective.
 OutputFile continue_output(const std::string& path, const OutputSizes& sizes, const Communicator& communicator);
 
-/// Values among `n` of a file's vectors that are infinite or no numbers; element_bytes 2: float16, 4: float32.
-std::uint64_t count_not_finite(const std::byte* values, std::uint64_t n, std::uint64_t element_bytes);
-
-/// Proteins with a vector that is not finite.
-struct NotFinite {
-    std::vector<std::uint64_t> proteins;  ///< numbers, ascending, the same on every rank
-    /// Whether float16 alone is the cause: what is not finite are infinite vectors of residues, in float16.
-    bool float16_alone = true;
-};
-/// Reads the batches again of which the progress says that they have such a protein; every batch must be done.
-/// Collective.
-NotFinite find_not_finite(const OutputFile& file, const VectorChoice& choice, const OutputSizes& sizes,
-                          const EmbedPlan& plan, const std::vector<std::uint32_t>& lengths,
-                          const Communicator& communicator);
+/// The progress of all batches of an unfinished file, 0 where one is not done.
+std::vector<std::uint64_t> read_progress(const OutputFile& file, const OutputSizes& sizes);
 
 /// Gives the file its name; every batch must be done. The proteins of `not_finite` have /status 5 in it. Interrupted
 /// while it writes that, the job starts anew. Collective.
 void finish_output(const std::string& path, const OutputFile& file, const VectorChoice& choice,
                    const OutputSizes& sizes, const std::vector<std::uint32_t>& lengths, const NotFinite& not_finite,
                    const Communicator& communicator);
-
-/// What a finished file says of vectors that are not finite.
-struct NotFiniteReport {
-    std::uint64_t proteins = 0;
-    std::string first_ids;  ///< of a few, as a list
-    bool float16_alone = false;
-};
-/// Collective.
-NotFiniteReport read_not_finite(const std::string& path, const Communicator& communicator);
-
-/// Names of the datasets of the per-protein layout, in input order. An id is its protein's name where HDF5 takes it and
-/// no protein before has it. In others '/' becomes '_', "." "_", and an empty one "protein_NUMBER"; a name that is
-/// taken gets the suffix "_2", "_3" ..., and a name that is some protein's id counts as taken.
-std::vector<std::string> dataset_names(const std::vector<std::string>& ids);
 
 }  // namespace protalbert

@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "embed/not_finite.hpp"
+
 namespace protalbert {
 namespace {
 

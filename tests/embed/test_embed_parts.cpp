@@ -16,6 +16,8 @@
 #include "base/error.hpp"
 #include "base/positioned_file.hpp"
 #include "base/random.hpp"
+#include "embed/dataset_names.hpp"
+#include "embed/not_finite.hpp"
 #include "embed/output.hpp"
 #include "embed/plan.hpp"
 #include "embed/proteins.hpp"

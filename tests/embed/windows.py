@@ -63,9 +63,10 @@ class Windows(unittest.TestCase):
         cls.whole = read("whole.h5")
 
     @staticmethod
-    def embed(output, *options, ranks=1, checkpoint="model.h5", inputs=("proteins.fasta",), tokens=300, code=0):
+    def embed(output, *options, ranks=1, threads=1, checkpoint="model.h5", inputs=("proteins.fasta",), tokens=300,
+              code=0):
         result, text = run(ranks, "--checkpoint", checkpoint, *inputs, "--output", output, "--device", "cpu",
-                           "--batch-tokens", tokens, "--too-long", "window", *options)
+                           "--batch-tokens", tokens, "--too-long", "window", *options, OMP_NUM_THREADS=str(threads))
         assert result == code, text
         return text
 
@@ -138,9 +139,10 @@ class Windows(unittest.TestCase):
         self.assertIn("nothing to do", text)
 
     def test_ranks_batches_and_company_change_nothing(self):
-        for ranks, tokens in ((1, 1), (2, 300), (3, 300), (2, 1), (3, 85), (1, 1000), (2, 100_000)):
-            with self.subTest(ranks=ranks, tokens=tokens):
-                self.embed("other.h5", "--overwrite", ranks=ranks, tokens=tokens)
+        for ranks, tokens, threads in ((1, 1, 1), (2, 300, 1), (3, 300, 1), (2, 1, 2), (3, 85, 1), (1, 1000, 3),
+                                       (2, 100_000, 2)):
+            with self.subTest(ranks=ranks, tokens=tokens, threads=threads):
+                self.embed("other.h5", "--overwrite", ranks=ranks, tokens=tokens, threads=threads)
                 self.compare("other.h5")
         for name in ("length41", "length1234"):
             write_fasta("alone.fasta", [protein for protein in self.proteins if protein[0] == name])
