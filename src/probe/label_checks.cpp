@@ -44,7 +44,8 @@ std::string advice(const LabelSource& source, const LabelKind& kind, bool coil_m
     const bool packed = source.file.ends_with(".gz") || source.file.ends_with(".bgz");
     const char* const letters = both ? "[-.]" : source.unlabelled == "." ? "[.]" : "-";
     const std::string file = shell_word(source.file);
-    return text + fmt::format(": if it stands for coil, replace it: {}sed '/^>/!s/{}/C/g'{} > NEW_FILE",
+    return text + fmt::format(": if {}: {}sed '/^>/!s/{}/C/g'{} > NEW_FILE",
+                              both ? "they stand for coil, replace them" : "it stands for coil, replace it",
                               packed ? fmt::format("gzip -dc < {} | ", file) : "", letters, packed ? "" : " " + file);
 }
 

@@ -29,7 +29,7 @@ std::vector<std::int8_t> read_classes(const std::string& path, const Record& rec
             throw InputError(
                 fmt::format("{}: label '{}' of residue {} is none of {}{}; write '-' where there is no label",
                             record_place(path, record), letter, classes.size() + 1, kind.letters,
-                            kind.letters.ends_with('C') ? " (C: coil, loop, everything else)" : ""));
+                            kind.letters.ends_with('C') ? ", in capitals (C: coil, loop, all that is left)" : ""));
         if (found == std::string::npos && unlabelled.find(letter) == std::string::npos) unlabelled += letter;
         classes.push_back(found == std::string::npos ? std::int8_t{-1} : static_cast<std::int8_t>(found));
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# protalbert_probe on inputs as people have them. inputs.sh BUILD_FOLDER, in a folder of its own.
+# protalbert_probe on labels as people have them. inputs.sh BUILD_FOLDER, in a folder of its own.
 python=python3
 [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import h5py' 2>/dev/null && python=/usr/bin/python3
 exec "$python" "$(dirname "${BASH_SOURCE[0]}")/inputs.py" "$1"
