@@ -183,6 +183,17 @@ void check_sizes(const HuggingFaceFolder& folder) {
                         folder.path.string(), stored, needed));
 }
 
+/// Pooler and heads, which not every program reads: a weight in them that is no number tells of a damaged file as well.
+void check_optional_parts(const HuggingFaceFolder& folder) {
+    std::vector<float> values;
+    for (std::size_t i = 0; i < folder.sources.size(); ++i) {
+        const Parameter& parameter = folder.layout.parameters[i];
+        if (!folder.sources[i] || optional_part(parameter.name).empty()) continue;
+        values.resize(static_cast<std::size_t>(parameter.size));
+        read_parameter(folder, i, values.data());
+    }
+}
+
 }  // namespace
 
 bool is_hugging_face_folder(const fs::path& path) {
@@ -210,6 +221,7 @@ HuggingFaceFolder open_hugging_face(const fs::path& path, const std::string& voc
     find_sources(folder, tensors);
     check_sizes(folder);
     folder.vocabulary = read_folder_vocabulary(path, vocabulary, folder.config);
+    check_optional_parts(folder);
     if (const std::int64_t pieces = folder.vocabulary.size(); pieces < folder.config.vocabulary)
         folder.remarks.push_back(
             fmt::format("{}: the vocabulary's tables have {} rows for {} pieces: the others are kept and not used",

@@ -31,7 +31,7 @@ bool is_hugging_face_folder(const std::filesystem::path& path);
 /// Opens a folder and finds every parameter in its weights, with or without the prefix `albert.` and what wrappers put
 /// before it (weight_names.hpp). Pooler and heads may be absent as a whole. `vocabulary`: a file to take instead of the
 /// folder's. Throws InputError naming file, key and tensors for an architecture that is not ALBERT's, missing tensors,
-/// other shapes and types, and damaged files.
+/// other shapes and types, damaged files, and a weight of pooler or heads that is NaN or infinite.
 HuggingFaceFolder open_hugging_face(const std::filesystem::path& folder, const std::string& vocabulary = "");
 
 /// Fills `values` [size of layout.parameters[index]], as at a fresh start for an absent one. Throws InputError naming

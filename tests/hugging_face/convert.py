@@ -351,14 +351,17 @@ directory = "run"
         self.assertIn("head.scale: not used", self.same_weights("more"))
 
     def test_weights_that_are_no_numbers(self):
-        key = "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.bias"
-        for name, bits in (("nan", 0x7E00), ("infinite", 0xFC00)):
+        ffn = "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.bias"
+        # Embedding does not need a pooler, but whoever has such a file should know.
+        for name, bits, key, size in (("nan", 0x7E00, ffn, 40), ("infinite", 0xFC00, ffn, 40),
+                                      ("pooler", 0x7E00, "albert.pooler.bias", 64)):
             def spoil(tensors):
                 dtype, shape, content = tensors[key]
                 return {**tensors, key: (dtype, shape, content[:6] + struct.pack("<H", bits) + content[8:])}
 
             folder = self.folder("spoilt_" + name, spoil)
-            words = f"tensor {key}: 1 of its 40 values is no finite number, the first is {'nan' if name == 'nan' else '-inf'} at [3]"
+            words = (f"tensor {key}: 1 of its {size} values is no finite number, the first is "
+                     f"{'-inf' if name == 'infinite' else 'nan'} at [3]")
             for ranks in (1, 2):
                 text = self.bad(words, "convert", folder, "spoilt.h5", ranks=ranks)
                 self.assertIn("beyond 65504", text)

@@ -273,8 +273,7 @@ TEST(HuggingFace, RefusesWeightsThatAreNoNumbers) {
                 [&](const std::string& name, std::vector<float>& values) {
                     if (name == where) values[1] = value;
                 });
-            const HuggingFaceFolder folder = open_hugging_face(place.path());
-            const std::string message = message_of([&] { parameters_of(folder); });
+            const std::string message = message_of([&] { parameters_of(open_hugging_face(place.path())); });
             EXPECT_MESSAGE(message, std::string("tensor ") + where + ": 1 of its ");
             EXPECT_MESSAGE(message, std::string("the first is ") + spelt);
             EXPECT_MESSAGE(message, "model.safetensors");

@@ -200,6 +200,11 @@ TEST(PyTorchFile, FindsTheDictOfTheModel) {
     check(dict({{"state_dict", model}, {"optimizer", optimizer}, {"epoch", "K\3"}}), "state_dict");
     check(dict({{"optimizer", optimizer}, {"rng", inner({{"cpu", moment}})}, {"model", model}}), "model");
     check(dict({{"epoch", "K\3"}, {"checkpoint", inner({{"o", optimizer}, {"module", model}})}}), "checkpoint.module");
+    check(dict({{"optimizer", optimizer},
+                {"type", name("torch", "float16")},
+                {"shapes", name("torch", "Size") + "(K\2K\3t\x85R"},
+                {"module", model}}),
+          "module");
     const auto refuse = [&](const std::string& pickle) {
         const auto file = folder.write("file", zip_layout(pickle, four_floats));
         return message_of([&] { list_pytorch_file(file, wanted); });
