@@ -49,16 +49,16 @@ void leave_out(LabelledProteins& proteins, const std::vector<WithoutVectors>& mi
     if (!communicator.root()) return;
     for (const auto& entry : ids) {
         const std::vector<std::string>& all = entry.second;
-        const std::vector<std::string> first(all.begin(),
-                                             all.begin() + static_cast<std::ptrdiff_t>(std::min(named, all.size())));
-        log_warning(fmt::format("{} {} {} left out of training, validation and test: {}{}{}", format_count(all.size()),
-                                all.size() == 1 ? "protein" : "proteins",
-                                fmt::format("{} {}", reason(entry.first), all.size() == 1 ? "is" : "are"),
-                                fmt::join(first, ", "), all.size() > named ? " ..." : "",
-                                entry.first == too_long     ? "; " + remedy
-                                : entry.first == not_finite ? "; if they are too large for float16, embed with "
-                                                              "--residues float32 and give --embeddings FILE"
-                                                            : ""));
+        const std::size_t few = std::min(named, all.size());
+        std::string line =
+            fmt::format("{} {} {} {} left out of training, validation and test: {}{}", format_count(all.size()),
+                        all.size() == 1 ? "protein" : "proteins", reason(entry.first), all.size() == 1 ? "is" : "are",
+                        fmt::join(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(few), ", "),
+                        all.size() > few ? " ..." : "");
+        if (entry.first == too_long) line += "; " + remedy;
+        if (entry.first == not_finite)
+            line += "; if they are too large for float16, embed with --residues float32 and give --embeddings FILE";
+        log_warning(line);
     }
 }
 

@@ -75,6 +75,9 @@ std::vector<std::string> files_read(const ProbeOptions& options) {
             options.vectors.proteins};
 }
 
+/// What gives vectors in an embeddings file to long proteins.
+constexpr const char* windows_remedy = "protalbert_embed --too-long window takes long proteins in";
+
 /// Leaves out what has no vectors; everything that follows sees the proteins that are left.
 void keep_embedded(LabelledProteins& proteins, const Features& features, const ProbeOptions& options,
                    const std::vector<Split>& sets, const std::string& remedy, const Communicator& communicator) {
@@ -182,13 +185,14 @@ int train_probe(ProbeOptions options, const Communicator& communicator) {
     ScratchFiles scratch(communicator);
     const std::string embeddings = options.vectors.embeddings.empty() ? scratch.add(options.head + ".embeddings") : "";
     const Features features = encoder_features(options.vectors, embeddings, options.device, proteins, communicator);
-    keep_embedded(proteins, features, options, {Split::train, Split::test},
-                  options.vectors.embeddings.empty()
-                      ? fmt::format("--piece-length N takes long proteins in, with N of {} or less",
-                                    encoder_residues(options.vectors.checkpoint, communicator))
-                      : "--checkpoint PATH --proteins FILE --piece-length N, instead of --embeddings, takes long "
-                        "proteins in",
-                  communicator);
+    keep_embedded(
+        proteins, features, options, {Split::train, Split::test},
+        options.vectors.embeddings.empty()
+            ? fmt::format("--piece-length N takes long proteins in, with N of {} or less",
+                          encoder_residues(options.vectors.checkpoint, communicator))
+            : std::string(windows_remedy) +
+                  ", and so does train with --checkpoint, --proteins and --piece-length N in place of --embeddings",
+        communicator);
     proteins = with_training_labels(proteins, communicator);
     const std::vector<std::uint32_t> test = proteins.members(Split::test);
     Report report{options.task, "test", proteins.kinds, {}, settings_json(options, proteins).dump()};
@@ -262,7 +266,7 @@ int evaluate_probe(const ProbeOptions& options, const Communicator& communicator
     const Features features = encoder_features(source, embeddings, options.device, proteins, communicator);
     check_features(file, options.head, features.count, features.checkpoint_hash, features.description, communicator);
     keep_embedded(proteins, features, options, {split},
-                  "a head that was trained with --piece-length N takes long proteins in, with --checkpoint",
+                  computed ? "a head that was trained with --piece-length N takes long proteins in" : windows_remedy,
                   communicator);
 
     const std::vector<std::uint32_t> numbers = proteins.members(split);

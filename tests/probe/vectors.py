@@ -82,7 +82,8 @@ class Vectors(Files):
         lines = self.warnings(text)
         self.assertEqual(len(lines), 1, lines)
         self.assertIn("2 proteins too long for the encoder are left out of training, validation and test: long1, "
-                      "long2; --checkpoint PATH --proteins FILE --piece-length N, instead of --embeddings", lines[0])
+                      "long2; protalbert_embed --too-long window takes long proteins in, and so does train with "
+                      "--checkpoint, --proteins and --piece-length N", lines[0])
         self.train("labels.fasta", "stored_alone.h5", "--embeddings", "skipped.h5", *data, "--report",
                    "stored_alone.json", ranks=2)
         self.assert_same_results(load_json("stored.json"), load_json("stored_alone.json"))
@@ -90,6 +91,22 @@ class Vectors(Files):
                           task="localization")
         self.assertIn("2 proteins too long", text)
         self.assertEqual(load_json("place.json")["details"]["test_proteins"], self.COUNT // 4)
+
+        # The advice.
+        code, text = run(2, "--checkpoint", "short.h5", "with_long.fasta", "--output", "windows.h5", "--residues",
+                         "float16", "--too-long", "window", program=EMBED)
+        self.assertEqual(code, 0, text)
+        text = self.train("long_labels.fasta", "windows_head.h5", "--embeddings", "windows.h5", *data, "--report",
+                          "windows.json", ranks=2)
+        self.assertEqual(self.warnings(text), [])
+        self.assertEqual(load_json("windows.json")["details"]["test_proteins"], self.COUNT // 4 + 1)
+        evaluate = ("evaluate", "--task", "secondary_structure", "--head", "windows_head.h5", "--three-state",
+                    "long_labels.fasta", "--embeddings")
+        code, text = run(1, *evaluate, "skipped.h5")
+        self.assertEqual(code, 0, text)
+        self.assertIn("are left out", text)
+        code, text = run(1, *evaluate, "windows.h5")
+        self.assertEqual((code, self.warnings(text)), (0, []), text)
 
         # Every reason that the file may give, and proteins embedded by windows, which have vectors.
         lengths = [len(labels) for labels in self.labels]
