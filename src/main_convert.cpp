@@ -37,12 +37,14 @@ std::optional<int> parse(Options& options, int argc, char** argv, const Communic
         "Converts a Hugging Face folder to a checkpoint, or a checkpoint to a Hugging Face folder.\n"
         "A folder is read as downloaded: config.json, the weights (model.safetensors or pytorch_model.bin, whole or "
         "in\n"
-        "parts with an index) and spiece.model or vocab.txt. The checkpoint then holds weights alone, for\n"
+        "parts with an index) and spiece.model, vocab.txt or tokenizer.json. The checkpoint then holds weights alone, "
+        "for\n"
         "protalbert_embed --checkpoint and protalbert_pretrain --init. A folder that is written is loaded by\n"
         "transformers' AlbertForPreTraining.from_pretrained and AutoTokenizer.from_pretrained without a network.",
         "protalbert_convert"};
     app.add_option("INPUT", options.input,
-                   "Hugging Face folder, checkpoint file, or a run's folder of checkpoints (the newest)")
+                   "Hugging Face folder or a hub id that was downloaded before, checkpoint file, or a run's folder of "
+                   "checkpoints (the newest)")
         ->required();
     app.add_option("OUTPUT", options.output,
                    "checkpoint file or Hugging Face folder to write, whichever INPUT is not; its unfinished form is "

@@ -24,20 +24,17 @@ constexpr std::size_t most_name_bytes = 256;
 constexpr std::string_view ordered_dict = "collections.OrderedDict";
 constexpr std::string_view rebuild_tensor = "torch._utils._rebuild_tensor_v2";
 constexpr std::string_view rebuild_parameter = "torch._utils._rebuild_parameter";
+constexpr std::string_view size = "torch.Size";
 
-constexpr std::array known_names{ordered_dict,
-                                 rebuild_tensor,
-                                 rebuild_parameter,
-                                 std::string_view("torch.FloatStorage"),
-                                 std::string_view("torch.HalfStorage"),
-                                 std::string_view("torch.BFloat16Storage"),
-                                 std::string_view("torch.DoubleStorage"),
-                                 std::string_view("torch.LongStorage"),
-                                 std::string_view("torch.IntStorage"),
-                                 std::string_view("torch.ShortStorage"),
-                                 std::string_view("torch.CharStorage"),
-                                 std::string_view("torch.ByteStorage"),
-                                 std::string_view("torch.BoolStorage")};
+constexpr std::array known_names{ordered_dict, rebuild_tensor, rebuild_parameter,
+                                 std::string_view("torch.FloatStorage"), std::string_view("torch.HalfStorage"),
+                                 std::string_view("torch.BFloat16Storage"), std::string_view("torch.DoubleStorage"),
+                                 std::string_view("torch.LongStorage"), std::string_view("torch.IntStorage"),
+                                 std::string_view("torch.ShortStorage"), std::string_view("torch.CharStorage"),
+                                 std::string_view("torch.ByteStorage"), std::string_view("torch.BoolStorage"),
+                                 // In training checkpoints, beside the model.
+                                 size, std::string_view("torch.float32"), std::string_view("torch.float16"),
+                                 std::string_view("torch.bfloat16"), std::string_view("torch.float64")};
 
 /// The stack machine that a pickle is a program for.
 class Interpreter {
@@ -168,6 +165,8 @@ class Interpreter {
             return push_items(Kind::tensor, arguments.items);
         if (name.text == rebuild_parameter && arguments.items.size() == 3 &&
             value(arguments.items[0]).kind == Kind::tensor)
+            return stack_.push_back(arguments.items[0]);
+        if (name.text == size && arguments.items.size() == 1 && value(arguments.items[0]).kind == Kind::tuple)
             return stack_.push_back(arguments.items[0]);
         throw refuse(fmt::format("it calls {} with unexpected arguments", name.text));
     }

@@ -293,9 +293,9 @@ directory = "run"
     def same_weights(self, folder, form="half", environment={}):
         """Converts a folder, whose weights are those of a golden one; what was said."""
         name = "same_" + str(folder).replace("/", "_").replace(".", "_")
-        text = self.good("convert", folder, name + ".h5", environment=environment)
+        text = self.good("convert", folder, name + ".h5", "--overwrite", environment=environment)
         expected = name + "_expected.h5"
-        self.good("convert", GOLDEN / form, expected)
+        self.good("convert", GOLDEN / form, expected, "--overwrite")
         ours, pieces = read_checkpoint(name + ".h5")
         theirs, same_pieces = read_checkpoint(expected)
         self.assertEqual(pieces, same_pieces)
@@ -366,6 +366,7 @@ directory = "run"
                 text = self.bad(words, "convert", folder, "spoilt.h5", ranks=ranks)
                 self.assertIn("beyond 65504", text)
                 self.bad(words, "embed", "--checkpoint", folder, "proteins.fasta", "--output", "spoilt.h5", ranks=ranks)
+            self.bad(words, "bench", "stability", "--checkpoint", folder, "--fasta", "proteins.fasta")
 
     def test_padded_vocabulary(self):
         padded = {"albert.embeddings.word_embeddings.weight": 6, "predictions.bias": 6}
