@@ -177,6 +177,7 @@ class Vectors(Files):
             with h5py.File("skip.h5") as skip, h5py.File("window.h5") as window:
                 self.assertEqual(list(skip["status"][()]), [0] * self.COUNT + [2, 2])
                 self.assertEqual(list(window["lengths"][()]), [len(sequence) for sequence in sequences])
+                self.assertEqual(list(window["status"][()]), [0] * self.COUNT + [4, 4])
                 rows = int(skip["offsets"][self.COUNT])
                 numpy.testing.assert_array_equal(skip["three_state/probabilities"][()],
                                                  window["three_state/probabilities"][:rows])
