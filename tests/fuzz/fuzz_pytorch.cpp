@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     static MemoryFile file;
     const std::string& path = file.set(text(data, size));
     refusal([&] {
-        const std::vector<StoredTensor> tensors = list_pytorch_file(path);
+        const std::vector<StoredTensor> tensors = list_pytorch_file(path).tensors;
         check_tensors(tensors, size);
         // A pickle may name one tuple as the shape of every tensor: none may be long.
         for (const StoredTensor& tensor : tensors) require(tensor.shape.size() <= 64, "shapes are short");
