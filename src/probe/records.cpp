@@ -16,6 +16,8 @@
 namespace protalbert {
 namespace {
 
+// Between the words of a header, as header_id has them: its word and the first one here are the same.
+constexpr std::string_view word_ends = " \t\x01";
 constexpr std::string_view white_space = " \t\v\f\x01";
 
 /// The lines of a file, each ended by LF.
@@ -40,9 +42,9 @@ void start_record(std::vector<Record>& records, std::string_view header, std::ui
     record.id = header_id(header, place, was_latin1);
     if (record.id.empty()) throw InputError(fmt::format("{}: this header has no id; write >ID behind the '>'", place));
     while (true) {
-        header.remove_prefix(std::min(header.find_first_not_of(white_space), header.size()));
+        header.remove_prefix(std::min(header.find_first_not_of(word_ends), header.size()));
         if (header.empty()) break;
-        const std::size_t end = std::min(header.find_first_of(white_space), header.size());
+        const std::size_t end = std::min(header.find_first_of(word_ends), header.size());
         record.fields.push_back(valid_utf8(header.substr(0, end)));
         header.remove_prefix(end);
     }
