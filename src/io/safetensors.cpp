@@ -80,6 +80,8 @@ Placed parse_entry(const std::string& name, const Json& entry, const InputFile& 
     tensor.file = file.path();
     const auto dtype = entry["dtype"].get<std::string>();
     const auto type = std::find_if(std::begin(types), std::end(types), [&](const Type& t) { return dtype == t.dtype; });
+    // A name that is this program's own and not the format's would be read without a look at the size.
+    if (type == std::end(types) && element_bytes(dtype)) throw refuse("has the unknown type " + entry["dtype"].dump());
     // Newer types, some of less than a byte, may be in a tensor that nobody needs.
     tensor.element = type == std::end(types) ? dtype : type->element;
     tensor.shape = entry["shape"].get<std::vector<std::int64_t>>();
