@@ -102,7 +102,7 @@ short() {
 
 # One fuzzer of a long call, in pieces, each recorded when it is done: "executions seconds faults".
 long_one() {
-    local name=$1 wanted=$2 record=$3/$1 piece=0 runs=0 seconds=0 faults=0 log=$3/$1.log left start code count
+    local name=$1 wanted=$2 record=$3/$1 piece=0 runs=0 seconds=0 faults=0 log=$3/$1.log left start code count fuzzer
     need "$name"
     mkdir -p "$programs/faults/$name" "$programs/corpus/$name"
     if [ -f "$record" ]; then read -r runs seconds faults piece <"$record"; fi
@@ -112,7 +112,11 @@ long_one() {
         piece=$((piece + 1)) start=$SECONDS code=0
         # shellcheck disable=SC2046
         "$programs/fuzz_$name" "${limits[@]}" -seed=$piece -runs="$left" $(dictionary "$name") \
-            "-artifact_prefix=$programs/faults/$name/" "$programs/corpus/$name" "$here/seeds/$name" >"$log" 2>&1 || code=$?
+            "-artifact_prefix=$programs/faults/$name/" "$programs/corpus/$name" "$here/seeds/$name" >"$log" 2>&1 &
+        fuzzer=$!
+        # shellcheck disable=SC2064
+        trap "kill $fuzzer" TERM
+        wait $fuzzer || code=$?
         # Ended from outside (libFuzzer's 72, or a signal): this piece does not count, and is no fault.
         [ $code -lt 128 ] && [ $code != 72 ] || return 1
         count=$(number_of number_of_executed_units "$log")
@@ -137,6 +141,9 @@ long() {
     [ -f "$state/of" ] && [ "$(cat "$state/of")" = "$now" ] || { rm -rf "$state"; mkdir -p "$state"; echo "$now" >"$state/of"; }
     for name in $(names); do need "$name"; done
     for name in $(names); do total=$((total + $(share_of "$name"))); done
+    # Whoever ends this call ends the fuzzers.
+    trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+    trap 'exit 143' TERM INT
     # The slow ones first, so that no core waits at the end.
     for name in hdf5 seal sequences hugging_face $(names | grep -vx -e hdf5 -e seal -e sequences -e hugging_face); do
         wanted=$(((executions * $(share_of "$name") + total - 1) / total))
