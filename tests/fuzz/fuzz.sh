@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: fuzz.sh BUILD build [CMAKE_OPTION...]   builds the fuzzers in BUILD/fuzz/
+usage: fuzz.sh BUILD build                     builds the fuzzers in BUILD/fuzz/
        fuzz.sh BUILD short FUZZER              its seeds, then some seconds of what comes from them
        fuzz.sh BUILD long [EXECUTIONS]         all fuzzers, EXECUTIONS in all (10000000), two at a time; a call that was
                                                interrupted goes on. Ends with a table, and with 1 when there were faults.
@@ -32,19 +32,16 @@ short_seconds=5
 
 names() { find "$here" -name 'fuzz_*.cpp' -printf '%f\n' | sed -E 's/^fuzz_(.*)\.cpp$/\1/' | sort; }
 
-# Of ten million executions, thousands for each fuzzer: as fast as they are, and the more the more there is to find.
+# Thousands of ten million executions, by speed and by how much there is to find.
 share_of() {
     case $1 in
-        hdf5) echo 30 ;;       # makes a file of HDF5's for each
-        seal) echo 250 ;;      # reads one
-        sequences) echo 1200 ;;
-        hugging_face) echo 800 ;;
-        footer) echo 600 ;;
-        pickle) echo 1720 ;;
-        deck) echo 900 ;;
-        vocabulary) echo 1200 ;;
-        labels | config) echo 900 ;;
-        *) echo 750 ;;
+        hdf5) echo 100 ;;  # makes a file of HDF5's for each
+        seal) echo 400 ;;  # reads one
+        config) echo 700 ;;
+        sequences) echo 1800 ;;
+        pickle) echo 1200 ;;
+        footer | pytorch | safetensors) echo 600 ;;
+        *) echo 1000 ;;
     esac
 }
 
@@ -64,12 +61,17 @@ find_clang() {
 }
 
 build_fuzzers() {
-    local compiler launcher=()
-    compiler=$(find_clang) || { echo "skipped: there is no clang++ with libFuzzer here (Debian: clang, libclang-rt-14-dev)"; exit 77; }
-    ! command -v ccache >/dev/null || launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-    ! command -v ninja >/dev/null || [ -f "$programs/CMakeCache.txt" ] || launcher+=(-G Ninja)
+    local compiler options=() key value
+    compiler=$(find_clang) || { echo "skipped: there is no clang++ with libFuzzer here (Debian: clang, libclang-rt-dev)"; exit 77; }
+    ! command -v ccache >/dev/null || options=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+    ! command -v ninja >/dev/null || [ -f "$programs/CMakeCache.txt" ] || options+=(-G Ninja)
+    # Libraries where the build found them.
+    for key in MPI_CXX_COMPILER HDF5_ROOT; do
+        value=$(sed -n -E "s/^$key:[A-Z]+=//p" "$build/CMakeCache.txt" 2>/dev/null || true)
+        [ -z "$value" ] || options+=("-D$key=$value")
+    done
     cmake -S "$here" -B "$programs" "-DCMAKE_C_COMPILER=${compiler/clang++/clang}" "-DCMAKE_CXX_COMPILER=$compiler" \
-        "${launcher[@]}" "$@" >"$programs.log" 2>&1 &&
+        "${options[@]}" >"$programs.log" 2>&1 &&
         cmake --build "$programs" --parallel "$(nproc)" >>"$programs.log" 2>&1 || { tail -n 40 "$programs.log"; exit 1; }
     echo "built by $compiler: $(names | wc -l) fuzzers"
 }
@@ -135,11 +137,11 @@ long() {
     local executions=${1:-10000000} state=$programs/long.${1:-10000000} total=0 name wanted running=0
     local all_runs=0 all_seconds=0 all_faults=0 runs seconds faults piece
     [[ $executions =~ ^[1-9][0-9]*$ ]] || { echo "error: '$executions' is no number of executions" >&2; exit 2; }
+    for name in $(names); do need "$name"; done
     # Of the same programs and seeds: with others it starts anew.
     local now
     now=$(cd "$here" && find . -type f -print0 | sort -z | xargs -0 cat "$programs"/fuzz_[a-z]*[a-z0-9] | sha256sum)
     [ -f "$state/of" ] && [ "$(cat "$state/of")" = "$now" ] || { rm -rf "$state"; mkdir -p "$state"; echo "$now" >"$state/of"; }
-    for name in $(names); do need "$name"; done
     for name in $(names); do total=$((total + $(share_of "$name"))); done
     # Whoever ends this call ends the fuzzers.
     trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
@@ -165,7 +167,7 @@ long() {
 }
 
 case $what in
-    build) build_fuzzers "$@" ;;
+    build) build_fuzzers ;;
     short) short "${1:?short needs a FUZZER}" ;;
     long) long "$@" ;;
     list) names ;;
