@@ -17,6 +17,16 @@ namespace {
 // Proteins that a message names.
 constexpr std::size_t named_proteins = 3;
 
+/// Whether any of the float16 is no number, which rounding a number never gives.
+bool has_half_nan(const std::vector<std::byte>& values) {
+    for (std::size_t at = 0; at < values.size(); at += sizeof(std::uint16_t)) {
+        std::uint16_t bits;
+        std::memcpy(&bits, values.data() + at, sizeof bits);
+        if ((bits & 0x7FFFU) > 0x7C00U) return true;
+    }
+    return false;
+}
+
 }  // namespace
 
 std::uint64_t count_not_finite(const std::byte* values, std::uint64_t n, std::uint64_t element_bytes) {
@@ -72,15 +82,17 @@ NotFinite find_not_finite(const OutputFile& output, const VectorChoice& choice, 
         const auto look_at = [&](std::uint64_t protein) {
             const std::uint64_t place = flat ? 0 : output.proteins[protein];
             std::uint64_t of_residues = 0, of_pooled = 0;
+            bool halves_alone = choice.residues == ResidueVectors::float16;
             if (choice.residues != ResidueVectors::none)
                 of_residues = count(flat ? output.residues + first_rows[protein] * residue_row : place,
                                     lengths[protein] * residue_row, choice.residue_bytes());
+            halves_alone = halves_alone && !has_half_nan(bytes);
             if (choice.mean)
                 of_pooled += count(flat ? output.mean + protein * pooled_row : place, pooled_row, sizeof(float));
             if (choice.cls)
                 of_pooled += count(flat ? output.cls + protein * pooled_row : place, pooled_row, sizeof(float));
             if (of_residues + of_pooled > 0) proteins.push_back(protein);
-            other_causes += of_pooled > 0 || choice.residues != ResidueVectors::float16 ? 1 : 0;
+            other_causes += of_pooled > 0 || !halves_alone ? 1 : 0;
         };
         const auto ranks = static_cast<std::size_t>(communicator.ranks());
         for (auto b = static_cast<std::size_t>(communicator.rank()); b < batches.size(); b += ranks)

@@ -81,6 +81,7 @@ class NotFinite(unittest.TestCase):
 
     def test_values_beyond_float32(self):
         for i, options in enumerate(((), ("--residues", "none"), ("--residues", "float16", "--pool", "cls"),
+                                     ("--residues", "float16", "--pool", "none"),
                                      ("--precision", "bfloat16"))):
             with self.subTest(options=options):
                 text = self.embed(1 + i % 3, f"huge{i}.out", *options, checkpoint="huge.h5", code=1)
