@@ -337,11 +337,11 @@ int predict_probe(const PredictOptions& options, const Communicator& communicato
         "{}{} hold the predictions of {} proteins{}", predictions, names, format_count(proteins),
         without + not_finite > 0 ? fmt::format("; {} have none (/status says why)", format_count(without + not_finite))
                                  : ""));
-    if (not_finite > 0 && communicator.root())
-        log_warning(
-            fmt::format("{} proteins have vectors that are not finite (/status 5), and no prediction: are the "
-                        "weights of {} damaged, or too large for --precision?",
-                        format_count(not_finite), source.place));
+    if (not_finite > 0)
+        throw Error(
+            fmt::format("{} is complete, but {} proteins have vectors that are not finite (/status 5), and no "
+                        "prediction: are the weights of {} damaged, or too large for --precision?",
+                        predictions, format_count(not_finite), source.place));
     return exit_done;
 }
 

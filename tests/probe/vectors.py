@@ -277,7 +277,7 @@ class Vectors(Files):
             for ranks in (1, 2):
                 code, text = run(ranks, "predict", "--task", task, "--head", head, "--checkpoint", "infinite.h5",
                                  "proteins.fasta", "--output", "predicted")
-                self.assertEqual(code, 0, text)
+                self.assertEqual(code, 1, text)
                 self.assertEqual(text.count(f"{self.COUNT} proteins have vectors that are not finite"), 1, text)
                 kind = "three_state" if task == "secondary_structure" else "location"
                 with h5py.File("predicted.h5") as file:
