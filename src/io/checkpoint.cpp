@@ -417,7 +417,11 @@ fs::path resolve_checkpoint(const fs::path& path) {
         return path;
     }
     const std::vector<fs::path> files = list_checkpoints(path);
-    if (files.empty()) throw InputError(fmt::format("there is no checkpoint (step_*.h5) in folder {}", path.string()));
+    if (files.empty())
+        throw InputError(fmt::format("there is no checkpoint (step_*.h5) in folder {}{}", path.string(),
+                                     fs::exists(path / "config.json", error)
+                                         ? "; with the weights of a Hugging Face folder a run starts by --init"
+                                         : ""));
     return files.front();
 }
 

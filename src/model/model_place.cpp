@@ -137,7 +137,9 @@ std::string locate_in_cache(const std::string& path) {
         log_information(fmt::format("{} is read from the hub's cache: {}", path, snapshot->string()));
         return snapshot->string();
     }
-    if (id->find('/') == std::string::npos) return path;
+    // A name in a folder that is here is meant as one.
+    std::error_code error;
+    if (id->find('/') == std::string::npos || fs::is_directory(fs::path(path).parent_path(), error)) return path;
     throw InputError(fmt::format(
         "checkpoint {}: there is no such file or folder; if it is a model of Hugging Face's hub, download it "
         "first, nothing is downloaded here: hf download {} --local-dir {}, then give the folder {}",

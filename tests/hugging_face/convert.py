@@ -429,6 +429,7 @@ directory = "padded_run"
         self.bad("vocabulary: 34 against 40; make [model] the same", "pretrain", "padded.toml", "--init", folder, ranks=2)
         self.bad("model.vocabulary is 33, but corpus padded_corpus.h5 has 34 pieces", "pretrain", "padded.toml", "--set",
                  "model.vocabulary=33")
+        self.bad("by --init", "pretrain", "padded.toml", "--resume", folder)
         self.good("pretrain", "padded.toml", "--init", folder, "--set", "model.vocabulary=40", ranks=2)
         with h5py.File("padded_run/step_00000001.h5") as file:
             self.assertEqual(len(file["vocabulary"]), 34)
@@ -468,8 +469,9 @@ directory = "padded_run"
         shutil.copytree(GOLDEN / "shards", "Some/albert-x.1")
         text = self.good("convert", "Some/albert-x.1", "hub_local.h5", environment={"HF_HOME": home})
         self.assertNotIn("cache", text)
-        text = self.bad("hf download Some/other --local-dir other, then give the folder other", "convert", "Some/other",
-                        "hub_other.h5", ranks=2, environment={"HF_HOME": home})
+        self.bad("hf download Other/one --local-dir one, then give the folder one", "convert", "Other/one", "hub_other.h5",
+                 ranks=2, environment={"HF_HOME": home})
+        self.bad("Some/other: No such file or directory", "convert", "Some/other", "hub_other.h5")
         # The folders of the cache, and files within.
         for name, place in (("model", model), ("slash", str(model) + "/"), ("snapshots", snapshot.parent)):
             self.good("convert", place, f"hub_{name}.h5")
