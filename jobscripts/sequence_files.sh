@@ -34,7 +34,7 @@ find_sequence_files() {
         fi
     done < <(find -H "$1" -mindepth "$([ -d "$1" ] && echo 1 || echo 0)" -maxdepth 1 -print0 | LC_ALL=C sort -z)
     left_out "with a dot in front of the name" "${hidden[@]}"
-    left_out "whose ending is none of proteins' ($(tr '|' ' ' <<<"$sequence_endings"), and these with .gz)" "${others[@]}"
+    left_out "whose ending is none of proteins' ($(tr '|' ' ' <<<"$sequence_endings"), and these with .gz or .bgz)" "${others[@]}"
     left_out "that are no files (links to nowhere, pipes)" "${missing[@]}"
     left_out "folders, whose files are not looked at" "${folders[@]}"
 }

@@ -114,8 +114,7 @@ std::string matching_sentencepiece(const Options& options, const Vocabulary& voc
             options.vocabulary, place, ours - vocabulary.pieces.begin(), theirs == pieces.end() ? "nothing" : *theirs,
             ours == vocabulary.pieces.end() ? "nothing" : *ours));
     std::string content = read_text_file(options.vocabulary, "vocabulary");
-    // A protocol buffer with pieces begins with the byte 10; a text has no empty first line.
-    return content.starts_with('\n') ? content : "";
+    return looks_like_sentencepiece(content) ? content : "";
 }
 
 void remark_on_export(const ModelConfig& config, const std::string& place) {

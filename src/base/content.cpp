@@ -22,7 +22,8 @@ constexpr std::string_view decompress = "; decompress it, or compress it with gz
 
 /// Files of other programs, by the bytes that their formats prescribe.
 constexpr Magic magics[] = {
-    {"ustar"sv, "is a tar archive; unpack it (tar -xf) and name the files in it", 257},
+    {"ustar\0"sv, "is a tar archive; unpack it (tar -xf) and name the files in it", 257},
+    {"ustar  \0"sv, "is a tar archive; unpack it (tar -xf) and name the files in it", 257},
     {"PK\x03\x04"sv, "is a zip archive (or a document of an office program); unpack it and name the files in it"},
     {"PK\x05\x06"sv, "is a zip archive without files"},
     {"7z\xBC\xAF\x27\x1C"sv, "is a 7-Zip archive; unpack it and name the files in it"},
@@ -38,7 +39,7 @@ constexpr Magic magics[] = {
      "ELF"sv,
      "is a program"},
     {"BAM\1"sv, "is a BAM file of alignments"},
-    {"CRAM"sv, "is a CRAM file of alignments"},
+    {"CRAM\3"sv, "is a CRAM file of alignments"},
     {"\x93NUMPY"sv, "is an array of NumPy"},
     {"PAR1"sv, "is a Parquet table"},
     {"ARROW1"sv, "is an Arrow table"},
@@ -51,7 +52,7 @@ constexpr Magic compressions[] = {
      "xz (unxz)"},
     {"\x28\xB5\x2F\xFD"sv, "zstd (unzstd)"},
     {"\x04\x22\x4D\x18"sv, "lz4 (unlz4)"},
-    {"LZIP"sv, "lzip"},
+    {"LZIP\1"sv, "lzip"},
     {"\x5D\x00\x00"sv, "lzma (unlzma)"},
     {"\x1F\x9D"sv, "compress (gunzip takes it)"},
     {"\x1F\xA0"sv, "compress (gunzip takes it)"},

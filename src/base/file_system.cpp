@@ -93,7 +93,7 @@ void require_writable_file(const fs::path& file, const std::string& what) {
     const fs::file_status present = fs::status(file, error);
     if (present.type() == fs::file_type::none)
         throw InputError(fmt::format("{} {}: {}; choose another place", what, file.string(), error.message()));
-    if (!fs::is_other(present)) require_writable_place(file, what);
+    if (!fs::is_other(present) && !fs::is_regular_file(present)) require_writable_place(file, what);
     if (fs::exists(present) && access(file.c_str(), W_OK) != 0)
         throw InputError(fmt::format("{} {}: {}; choose another place", what, file.string(), std::strerror(errno)));
 }

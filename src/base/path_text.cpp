@@ -55,7 +55,7 @@ std::string expand_path(const std::string& text, const std::map<std::string, std
         const std::size_t end = named ? std::min(text.find_first_not_of(name_letters, begin), text.size()) : begin;
         if (!named || (braces && (end == text.size() || text[end] != '}')))
             throw refuse(
-                "of what a shell does with $, a path has $NAME and ${NAME} alone; write what is meant, and a $ in a "
+                "only $NAME and ${NAME} are replaced in paths; write what is meant, and a $ in a "
                 "file's name by a variable that holds it");
         path += value_of(text.substr(begin, end - begin));
         i = end + (braces ? 1 : 0);
@@ -63,7 +63,8 @@ std::string expand_path(const std::string& text, const std::map<std::string, std
     if (!path.starts_with('~')) return path;
     if (path.size() > 1 && path[1] != '/')
         throw refuse(
-            "of what a shell does with ~, a path has the own home folder alone; write the whole path, or ./~... for a "
+            "only ~ and ~/ at the start, the own home folder, are replaced in paths; write the whole path, or ./~... "
+            "for a "
             "file of that name");
     return value_of("HOME") + path.substr(1);
 }

@@ -23,7 +23,7 @@ constexpr std::streamsize most_bytes = 16 << 20;
 std::optional<std::string> other_content(std::string_view bytes) {
     if (auto foreign = foreign_content(bytes.substr(0, telling_bytes))) return foreign;
     if (bytes.starts_with("\x1f\x8b")) return "is compressed by gzip; unpack it first (gunzip)";
-    if (bytes.find('\0') != std::string_view::npos) return "is no text: it has bytes that are zero";
+    if (bytes.find('\0') != std::string_view::npos) return "is not text: it contains zero bytes";
     return std::nullopt;
 }
 

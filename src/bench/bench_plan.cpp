@@ -29,6 +29,7 @@ struct Options {
 
 void run(Options& options, BenchRun& bench) {
     Deck deck = Deck::read(options.deck, options.overrides);
+    deck.use_variables(root_variables(bench.communicator));
     const TrainSettings settings = read_train_settings(deck);
     const ModelConfig config = read_model_config(deck, default_vocabulary().size());
     deck.refuse_unknown_keys();

@@ -188,9 +188,10 @@ std::uint64_t count_line_ends(const std::string& path, std::uint64_t begin, std:
         const ssize_t read = pread(descriptor, buffer.data(), wanted + 1, static_cast<off_t>(begin));
         if (read <= 0) break;
         const std::size_t count = std::min(wanted, static_cast<std::size_t>(read));
-        for (std::size_t i = 0; i < count; ++i)
-            lines += buffer[i] == '\n' ||
-                     (buffer[i] == '\r' && !(i + 1 < static_cast<std::size_t>(read) && buffer[i + 1] == '\n'));
+        const auto last = buffer.begin() + static_cast<std::ptrdiff_t>(count);
+        lines += static_cast<std::uint64_t>(std::count(buffer.begin(), last, '\n'));
+        for (auto end = std::find(buffer.begin(), last, '\r'); end != last; end = std::find(end + 1, last, '\r'))
+            lines += !(end + 1 < buffer.begin() + read && end[1] == '\n');
         begin += count;
     }
     close(descriptor);

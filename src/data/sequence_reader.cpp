@@ -2,14 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
-#include <bit>
 #include <filesystem>
 #include <string_view>
 
 #include "base/error.hpp"
-#include "base/progress.hpp"
 #include "base/text.hpp"
 #include "data/byte_source.hpp"
 #include "data/line_scanner.hpp"
@@ -34,13 +31,6 @@ constexpr std::size_t shortest_gene = 30;
 // Of a record's letters: proteins have a quarter of these letters, silk's longest repeats half; genes may have some
 // that are not determined.
 constexpr double nucleotide_share = 0.95;
-// Of all letters, where single records are too short to tell; and of all records.
-constexpr double nucleotides_of_all = 0.9;
-constexpr double genes_of_all = 0.25;
-constexpr std::uint64_t fewest_letters = 50;
-// A set of proteins has all twenty letters; labels of structure have three or eight.
-constexpr int letters_of_labels = 9;
-constexpr std::uint64_t fewest_labels = 200;
 constexpr int letter_shift = 32;
 
 std::array<std::uint64_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
@@ -100,7 +90,7 @@ class Parser {
     void finish_record();
     void add_byte(unsigned char byte);
     void other_letter(char letter, const Spot& spot);
-    void remark_once(bool& made, const std::string& text);
+    void remark_once(bool& made, const std::function<std::string()>& text);
 
     // "FILE:LINE".
     std::string place(const Spot& spot) const;
@@ -109,7 +99,7 @@ class Parser {
         return part_.format == InputFormat::text ? "the sequence" : fmt::format("record '{}'", record_.id);
     }
     [[noreturn]] void too_long() const;
-    bool skips() const { return invalid_ == InvalidLetters::skip || invalid_ == InvalidLetters::mark; }
+    bool skips_record() const { return invalid_ == InvalidLetters::skip || invalid_ == InvalidLetters::mark; }
 
     InputPart part_;
     const std::array<std::uint64_t, 256> classes_;
@@ -151,8 +141,8 @@ void Parser::start_record(std::uint64_t position) {
     replaced_ = unknown_ = nucleotides_ = letters_ = 0;
 }
 
-void Parser::remark_once(bool& made, const std::string& text) {
-    if (!made) counts_.remarks.push_back(text);
+void Parser::remark_once(bool& made, const std::function<std::string()>& text) {
+    if (!made) counts_.remarks.push_back(text());
     made = true;
 }
 
@@ -191,7 +181,7 @@ void Parser::other_letter(char letter, const Spot& spot) {
     if (letter == '>')
         throw InputError(fmt::format("{}: {} has '>' in column {}, within its residues; {}", place(spot), record_name(),
                                      spot.column(), advice_on(letter)));
-    if (skips()) {
+    if (skips_record()) {
         bad_ = true;
         return;
     }
@@ -227,20 +217,27 @@ void Parser::add_byte(unsigned char byte) {
 
 /// Blanks among residues are blocks of them; words of other lengths may be a header's text on a line of its own.
 void Parser::check_words(std::string_view line) {
-    if (is_three_letter_code(line) && !skips())
+    const bool codes = is_three_letter_code(line);
+    const bool irregular = !has_regular_words(line);
+    const bool prose = irregular && is_prose(line);
+    if ((codes || prose) && skips_record()) {
+        bad_ = true;
+        return;
+    }
+    const auto begins = [&] { return valid_utf8(line.substr(0, 40)); };
+    if (codes)
         throw InputError(
             fmt::format("{}: {} has its residues in the code of three letters: '{}'; write one letter each", place(),
-                        record_name(), valid_utf8(line.substr(0, 40))));
-    bad_ = bad_ || is_three_letter_code(line);
-    if (has_regular_words(line)) return;
-    if (is_prose(line) && !skips())
+                        record_name(), begins()));
+    if (prose)
         throw InputError(
             fmt::format("{}: {} has words where its residues are expected: '{}'; begin each header with '>' and each "
                         "comment with ';', and keep each on one line",
-                        place(), record_name(), valid_utf8(line.substr(0, 40))));
-    bad_ = bad_ || is_prose(line);
-    remark_once(told_words_, fmt::format("{}: '{}' was read as residues; is this line text?", place(),
-                                         valid_utf8(line.substr(0, 40))));
+                        place(), record_name(), begins()));
+    if (irregular)
+        remark_once(told_words_, [&] {
+            return fmt::format("{}: '{}' was read as residues; is this line text?", place(), begins());
+        });
 }
 
 void Parser::add_fasta_residues(const LinePiece& piece) {
@@ -273,18 +270,21 @@ void Parser::add_fasta_residues(const LinePiece& piece) {
 void Parser::start_fasta_record(const LinePiece& piece) {
     start_record(piece.line_position);
     bool was_latin1 = false;
-    record_.id = header_id(piece.text().substr(1), place(), was_latin1);
+    record_.id = header_id(
+        piece.text().substr(1), [&] { return place(); }, was_latin1);
     if (!was_latin1) return;
     ++counts_.latin1_ids;
-    remark_once(told_latin1_,
-                fmt::format("{}: the id '{}' is not UTF-8 and was read as Latin-1; if that is wrong, convert the file "
-                            "(iconv -f ENCODING -t UTF-8)",
-                            place(), record_.id));
+    remark_once(told_latin1_, [&] {
+        return fmt::format(
+            "{}: the id '{}' is not UTF-8 and was read as Latin-1; if that is wrong, convert the file "
+            "(iconv -f ENCODING -t UTF-8)",
+            place(), record_.id);
+    });
 }
 
 void Parser::read_fasta(LineScanner& scanner) {
-    bool in_record = false, skips = false;  // a header or a comment
-    bool discard = part_.begin > 0;         // the line that holds the byte before the part
+    bool in_record = false, no_residues = false;  // a header or a comment
+    bool discard = part_.begin > 0;               // the line that holds the byte before the part
     LinePiece piece;
     while (scanner.next(piece)) {
         if (piece.starts) {
@@ -296,13 +296,13 @@ void Parser::read_fasta(LineScanner& scanner) {
             continue;
         }
         const std::string_view text = piece.text();
-        if (piece.starts) skips = text.starts_with('>') || is_comment(text);
+        if (piece.starts) no_residues = text.starts_with('>') || is_comment(text);
         if (piece.starts && text.starts_with('>')) {
             if (in_record) finish_record();
             if (piece.line_position >= part_.end) return;
             start_fasta_record(piece);
             in_record = true;
-        } else if (skips) {
+        } else if (no_residues) {
             counts_.comments += piece.starts && (in_record || part_.begin == 0);
         } else if (in_record) {
             here_.position = piece.position;
@@ -424,62 +424,6 @@ void Parser::read(const std::function<void(std::uint64_t)>& advance) {
 }
 
 }  // namespace
-
-namespace {
-
-std::string letters_of(std::uint32_t set) {
-    std::string text;
-    for (int i = 0; i < 26; ++i)
-        if (set >> i & 1) text += static_cast<char>('A' + i);
-    return text;
-}
-
-}  // namespace
-
-void combine(InputCounts& counts, const Communicator& communicator) {
-    for (std::uint64_t* value : {&counts.records, &counts.residues, &counts.replaced_residues, &counts.unknown_letters,
-                                 &counts.stops, &counts.skipped_records, &counts.empty_records, &counts.comments,
-                                 &counts.nucleotides, &counts.nucleotide_records, &counts.latin1_ids})
-        communicator.sum(value, 1);
-    std::uint64_t letters = 0;
-    for (const std::uint64_t of_rank : communicator.gather_all(counts.letters)) letters |= of_rank;
-    counts.letters = static_cast<std::uint32_t>(letters);
-    std::vector<std::byte> text;
-    for (const std::string& remark : counts.remarks) {
-        const auto* const begin = reinterpret_cast<const std::byte*>(remark.c_str());
-        text.insert(text.end(), begin, begin + remark.size() + 1);  // with the zero that ends it
-    }
-    text = communicator.concatenate(text);
-    counts.remarks.clear();
-    const auto* const all = reinterpret_cast<const char*>(text.data());
-    for (std::size_t at = 0; at < text.size(); at += counts.remarks.back().size() + 1)
-        counts.remarks.emplace_back(all + at);
-}
-
-std::vector<std::string> warnings(const InputCounts& counts) {
-    // Many parts may have the same to tell.
-    constexpr std::size_t most = 8;
-    std::vector<std::string> lines(
-        counts.remarks.begin(),
-        counts.remarks.begin() + static_cast<std::ptrdiff_t>(std::min(most, counts.remarks.size())));
-    if (counts.remarks.size() > most)
-        lines.push_back(fmt::format("and {} more remarks of these kinds", counts.remarks.size() - most));
-    const auto share = [](std::uint64_t part, std::uint64_t whole) {
-        return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
-    };
-    const double letters = share(counts.nucleotides, counts.residues);
-    const bool genes = share(counts.nucleotide_records, counts.records) >= genes_of_all;
-    if (genes || (counts.residues >= fewest_letters && letters >= nucleotides_of_all))
-        lines.push_back(fmt::format(
-            "this looks like genes and not like proteins: {:.1f} % of the letters are A, C, G, T, U or N, and {} of {} "
-            "records hold hardly any other; translate them first",
-            100 * letters, format_count(counts.nucleotide_records), format_count(counts.records)));
-    else if (counts.residues >= fewest_labels && std::popcount(counts.letters) <= letters_of_labels)
-        lines.push_back(
-            fmt::format("only the letters {} occur in {} residues; is this a file of proteins, or of labels?",
-                        letters_of(counts.letters), format_count(counts.residues)));
-    return lines;
-}
 
 void read_sequences(const InputPart& part, const Vocabulary& vocabulary, InvalidLetters invalid, InputCounts& counts,
                     const std::function<void(const SequenceRecord&)>& deliver,

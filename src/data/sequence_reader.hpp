@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
+#include "data/input_counts.hpp"
 #include "data/sequence_text.hpp"
 #include "data/vocabulary.hpp"
 
@@ -30,31 +31,6 @@ struct SequenceRecord {
     bool invalid = false;              ///< by InvalidLetters::mark: it has such a letter, and its tokens count nothing
     bool starts_document = true;       ///< FASTA: always; text: after a blank line and at the start
 };
-
-/// Counts for the closing summary, and what else people should hear about their input.
-struct InputCounts {
-    std::uint64_t records = 0;             ///< delivered
-    std::uint64_t residues = 0;            ///< delivered
-    std::uint64_t replaced_residues = 0;   ///< U Z O B read as X
-    std::uint64_t unknown_letters = 0;     ///< read as X by InvalidLetters::unknown
-    std::uint64_t stops = 0;               ///< trailing '*' dropped
-    std::uint64_t skipped_records = 0;     ///< by InvalidLetters::skip, or marked
-    std::uint64_t empty_records = 0;       ///< a header without residues: delivered with no tokens
-    std::uint64_t comments = 0;            ///< lines skipped
-    std::uint64_t nucleotides = 0;         ///< of the residues delivered: letters A C G T U N
-    std::uint64_t nucleotide_records = 0;  ///< long ones of nearly nothing else
-    std::uint32_t letters = 0;             ///< that occur, A in the lowest bit
-    std::uint64_t latin1_ids = 0;          ///< that were not UTF-8
-    /// A kind of remark and its first occurrence, at most one of a kind for each part.
-    std::vector<std::string> remarks;
-};
-
-/// Sums the counts of all ranks on every rank, and joins their remarks. Collective.
-void combine(InputCounts& counts, const Communicator& communicator);
-
-/// What whoever gave the input should hear as a warning, a sentence each: the remarks, and that it looks like genes or
-/// labels and not like proteins. For counts of all ranks.
-std::vector<std::string> warnings(const InputCounts& counts);
 
 constexpr std::uint64_t end_of_file = ~std::uint64_t{0};
 constexpr std::uint64_t lines_unknown = ~std::uint64_t{0};

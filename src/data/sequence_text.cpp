@@ -206,23 +206,23 @@ bool is_prose(std::string_view line) {
     return small >= 2;
 }
 
-std::string header_id(std::string_view header, const std::string& place, bool& was_latin1) {
+std::string header_id(std::string_view header, const std::function<std::string()>& place, bool& was_latin1) {
     header.remove_prefix(std::min(header.find_first_not_of(blanks), header.size()));
     if (header.find('\0') != std::string_view::npos)
         throw InputError(
-            fmt::format("{}: a header with a zero byte; the file is damaged or no text; fetch it again", place));
+            fmt::format("{}: a header with a zero byte; the file is damaged or no text; fetch it again", place()));
     if (is_pir_header(header))
         throw InputError(
             fmt::format("{}: '>{}' is a header of PIR's format, whose second line is text; make FASTA of it: sed -e "
                         "'s/^>..;/>/' -e '/^>/{{n;d}}' FILE > NEW",
-                        place, valid_utf8(header.substr(0, 30))));
+                        place(), valid_utf8(header.substr(0, 30))));
     std::string id(header.substr(0, header.find_first_of(" \t\x01")));
     if (!is_utf8(id)) {
         was_latin1 = true;
         id = latin1_to_utf8(id);
     }
     if (id.size() > longest_id)
-        throw InputError(fmt::format("{}: the id that begins '{}...' has more than {} bytes; shorten it", place,
+        throw InputError(fmt::format("{}: the id that begins '{}...' has more than {} bytes; shorten it", place(),
                                      valid_utf8(id.substr(0, 40)), longest_id));
     return id;
 }

@@ -2,6 +2,7 @@
 // What is what in a text of sequences: formats, headers, comments, and letters that may stand for a residue. Readers of
 // proteins, of labels and of masks all ask here.
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -37,8 +38,9 @@ bool is_three_letter_code(std::string_view line);
 bool has_regular_words(std::string_view line);
 
 /// The id of a header, the line behind '>': its first word, which also ends at the byte 0x01 that joins headers in
-/// NCBI's nr. Bytes that are not UTF-8 are read as Latin-1, and `was_latin1` is set. Throws InputError, beginning with
-/// `place`, for ids that are too long, zero bytes, and headers of PIR (">P1;").
-std::string header_id(std::string_view header, const std::string& place, bool& was_latin1);
+/// NCBI's nr. Bytes that are not UTF-8 are read as Latin-1, and `was_latin1` is set. Throws InputError for
+/// ids that are too long, zero bytes, and headers of PIR (">P1;"); its message begins with what `place` gives, which
+/// may take long to find.
+std::string header_id(std::string_view header, const std::function<std::string()>& place, bool& was_latin1);
 
 }  // namespace protalbert

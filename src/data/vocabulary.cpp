@@ -13,6 +13,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "base/content.hpp"
 #include "base/error.hpp"
 #include "base/file_system.hpp"
 #include "base/git_lfs.hpp"
@@ -60,22 +61,13 @@ std::string without_marker(std::string piece) {
     return piece;
 }
 
-/// A SentencePiece model is a protocol buffer that begins with field 1, a piece (byte 0x0A), and holds control bytes
-/// (the lengths of its pieces); a text vocabulary has neither.
-bool looks_like_sentencepiece(const std::string& content) {
-    const bool control = std::any_of(content.begin(), content.end(), [](char c) {
-        const auto byte = static_cast<unsigned char>(c);
-        return byte < 0x20 && byte != '\n' && byte != '\r' && byte != '\t';
-    });
-    return content.front() == '\n' && control;
-}
-
 /// A brace may be a piece, but not the first one: a tokenizer.json has a key behind it.
-bool looks_like_json(const std::string& content) {
+bool looks_like_json(std::string_view content) {
+    content = without_byte_order_mark(content);
     const std::size_t brace = content.find_first_not_of(" \t\r\n");
-    if (brace == std::string::npos || content[brace] != '{') return false;
+    if (brace == std::string_view::npos || content[brace] != '{') return false;
     const std::size_t next = content.find_first_not_of(" \t\r\n", brace + 1);
-    return next != std::string::npos && (content[next] == '"' || content[next] == '}');
+    return next != std::string_view::npos && (content[next] == '"' || content[next] == '}');
 }
 
 std::vector<std::string> sentencepiece_pieces(const std::string& content, const std::string& file) {
@@ -135,7 +127,7 @@ std::vector<std::string> tokenizer_pieces(const std::string& content, const std:
     if (content.size() > most_bytes)
         throw InputError(fmt::format("{} is larger than 8 MiB: it is no vocabulary", file));
     std::vector<std::string> pieces;
-    for (const auto& [id, piece] : tokenizer_ids(parse_json_object(content, file), file)) {
+    for (const auto& [id, piece] : tokenizer_ids(parse_json_object(plain_text(content, file), file), file)) {
         if (id != std::ssize(pieces))
             throw InputError(
                 fmt::format("{} has no piece of id {}; write the pieces into a text file, one a line in the "
@@ -153,12 +145,6 @@ std::vector<std::string> text_pieces(const std::string& content, const std::stri
     for (std::size_t i = 0; i < pieces.size(); ++i) {
         if (pieces[i].empty())
             throw InputError(fmt::format("{}:{}: empty line; a vocabulary has one piece a line", file, i + 1));
-        for (const char c : pieces[i])
-            if (static_cast<unsigned char>(c) <= ' ' || c == 0x7F)
-                throw InputError(
-                    fmt::format("{}:{}: a piece holds a space or control character (byte 0x{:02x}); a "
-                                "vocabulary is text with one piece a line, or a SentencePiece model",
-                                file, i + 1, static_cast<unsigned char>(c)));
     }
     if (pieces.size() > largest_vocabulary)
         throw InputError(fmt::format("{} has more than {} lines; a protein vocabulary has at most {} pieces", file,
@@ -167,6 +153,14 @@ std::vector<std::string> text_pieces(const std::string& content, const std::stri
 }
 
 }  // namespace
+
+bool looks_like_sentencepiece(std::string_view content) {
+    const bool control = std::any_of(content.begin(), content.end(), [](char c) {
+        const auto byte = static_cast<unsigned char>(c);
+        return byte < 0x20 && byte != '\n' && byte != '\r' && byte != '\t';
+    });
+    return content.starts_with('\n') && control;
+}
 
 Vocabulary make_vocabulary(std::vector<std::string> pieces, const std::string& origin) {
     if (pieces.size() > largest_vocabulary)
@@ -179,6 +173,13 @@ Vocabulary make_vocabulary(std::vector<std::string> pieces, const std::string& o
             throw InputError(fmt::format("{}: the piece {} is not UTF-8; is this a vocabulary?", origin,
                                          valid_utf8(piece.substr(0, longest_shown))));
         const int id = static_cast<int>(ids.size());
+        // Pieces travel and are stored as lines and as strings that end in zeros.
+        for (const char c : piece)
+            if (static_cast<unsigned char>(c) <= ' ' || c == 0x7F)
+                throw InputError(
+                    fmt::format("{}: the piece of id {} (line {} of a text) holds a space or control character (byte "
+                                "0x{:02x}); a vocabulary has one piece a line, or is a SentencePiece model",
+                                origin, id, id + 1, static_cast<unsigned char>(c)));
         const auto [place, fresh] = ids.emplace(piece, id);
         if (!fresh)
             throw InputError(

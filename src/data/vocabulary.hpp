@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace protalbert {
@@ -29,5 +30,9 @@ Vocabulary default_vocabulary();
 Vocabulary read_vocabulary(const std::string& file);
 /// From the pieces stored in a corpus or checkpoint; `origin` names them in messages.
 Vocabulary make_vocabulary(std::vector<std::string> pieces, const std::string& origin);
+
+/// Whether a file's content is a SentencePiece model: a protocol buffer that begins with field 1, a piece (byte 0x0A),
+/// and holds control bytes (the lengths of its pieces). A text has neither.
+bool looks_like_sentencepiece(std::string_view content);
 
 }  // namespace protalbert

@@ -381,10 +381,10 @@ void read_checkpoint(const fs::path& file, const CheckpointArrays& arrays, const
                                     "one",
                                     file.string(), stored[i].dataset));
                 if (!verdict.finite)
-                    throw InputError(
-                        fmt::format("checkpoint {}: {}: {}; the training failed that they come from: use an older one",
-                                    file.string(), stored[i].dataset,
-                                    describe_not_finite(stored[i].array.data, stored[i].array.shape)));
+                    throw InputError(fmt::format(
+                        "checkpoint {}: {}: {}; the training run that wrote it had diverged; use an older one",
+                        file.string(), stored[i].dataset,
+                        describe_not_finite(stored[i].array.data, stored[i].array.shape)));
             }
         });
     });

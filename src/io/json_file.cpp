@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "base/git_lfs.hpp"
+#include "base/text_file.hpp"
 
 namespace protalbert {
 
@@ -45,7 +46,7 @@ Json read_json_object(const std::filesystem::path& file, const std::string& what
                                      input.name(), input.size(), most_bytes));
     const std::string text = input.read(input.size(), 0);
     if (is_git_lfs_pointer(text)) throw git_lfs_pointer(file, what);
-    return parse_json_object(text, input.name());
+    return parse_json_object(plain_text(text, input.name()), input.name());
 }
 
 }  // namespace protalbert

@@ -238,8 +238,8 @@ void read_parameter(const HuggingFaceFolder& folder, std::size_t index, float* v
             "{}: tensor {}: {}; {}", source->file.string(), source->name, describe_not_finite(values, source->shape),
             source->element == "float16"
                 ? "a weight beyond 65504 becomes infinite in float16: save the model in float32 or "
-                  "bfloat16, or take an earlier one if its training failed"
-                : "the file was damaged, or the training failed that it comes from: download it again, or "
+                  "bfloat16, or take an earlier one if its training had diverged"
+                : "the file was damaged, or the training run that wrote it had diverged: download it again, or "
                   "take an earlier one"));
     }
 }

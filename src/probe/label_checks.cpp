@@ -65,8 +65,8 @@ LabelledProteins with_training_labels(const LabelledProteins& proteins, const Co
     }
     if (kept.empty())
         throw InputError(
-            fmt::format("{} has no labels to train on: no protein is for training (SET=train), all its labels are "
-                        "missing or masked, or it has no vectors",
+            fmt::format("{} has no labels to train on: no protein is for training (SET=train), all labels are "
+                        "missing or masked, or those proteins have no vectors",
                         proteins.file));
     return kept.size() == proteins.kinds.size() ? proteins : labels_of_kinds(proteins, kept);
 }

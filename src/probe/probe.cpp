@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -80,9 +81,10 @@ constexpr const char* windows_remedy = "protalbert_embed --too-long window takes
 
 /// Leaves out what has no vectors; everything that follows sees the proteins that are left.
 void keep_embedded(LabelledProteins& proteins, const Features& features, const ProbeOptions& options,
-                   const std::vector<Split>& sets, const std::string& remedy, const Communicator& communicator) {
+                   const std::vector<Split>& sets, const std::function<std::string()>& remedy,
+                   const Communicator& communicator) {
     if (features.missing.empty()) return;
-    leave_out(proteins, features.missing, remedy, communicator);
+    leave_out(proteins, features.missing, remedy(), communicator);
     hold_out_validation(proteins, options.validation_share, options.settings.seed);
     report_proteins(proteins);
     warn_of_missing_classes(proteins, sets, communicator);
@@ -187,11 +189,13 @@ int train_probe(ProbeOptions options, const Communicator& communicator) {
     const Features features = encoder_features(options.vectors, embeddings, options.device, proteins, communicator);
     keep_embedded(
         proteins, features, options, {Split::train, Split::test},
-        options.vectors.embeddings.empty()
-            ? fmt::format("--piece-length N takes long proteins in, with N of {} or less",
-                          encoder_residues(options.vectors.checkpoint, communicator))
-            : std::string(windows_remedy) +
-                  ", and so does train with --checkpoint, --proteins and --piece-length N in place of --embeddings",
+        [&]() -> std::string {
+            if (options.vectors.embeddings.empty())
+                return fmt::format("--piece-length N takes long proteins in, with N of {} or less",
+                                   encoder_residues(options.vectors.checkpoint, communicator));
+            return std::string(windows_remedy) +
+                   ", and so does train with --checkpoint, --proteins and --piece-length N in place of --embeddings";
+        },
         communicator);
     proteins = with_training_labels(proteins, communicator);
     const std::vector<std::uint32_t> test = proteins.members(Split::test);

@@ -37,10 +37,11 @@ void start_record(std::vector<Record>& records, std::string_view header, std::ui
                   const std::string& path) {
     Record& record = records.emplace_back();
     record.line = number;
-    const std::string place = fmt::format("{}:{}", path, number);
+    const auto place = [&] { return fmt::format("{}:{}", path, number); };
     bool was_latin1 = false;
     record.id = header_id(header, place, was_latin1);
-    if (record.id.empty()) throw InputError(fmt::format("{}: this header has no id; write >ID behind the '>'", place));
+    if (record.id.empty())
+        throw InputError(fmt::format("{}: this header has no id; write >ID behind the '>'", place()));
     while (true) {
         header.remove_prefix(std::min(header.find_first_not_of(word_ends), header.size()));
         if (header.empty()) break;

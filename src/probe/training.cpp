@@ -209,7 +209,7 @@ TrainedHead train_head(const std::string& name, const HeadConfig& config, const 
         throw Error(
             fmt::format("{}: no epoch had a finite validation loss; are there infinities in the features?", name));
     if (!std::all_of(best.values.begin(), best.values.end(), [](float value) { return std::isfinite(value); }))
-        throw Error(fmt::format("the parameters of {} are not finite behind epoch {}; is --learning-rate {} too high?",
+        throw Error(fmt::format("the parameters of {} are not finite after epoch {}; is --learning-rate {} too high?",
                                 name, best.best_epoch, settings.learning_rate));
     return best;
 }

@@ -299,7 +299,7 @@ TEST_F(Input, LongProteinsAreRefusedByNameOrKeptWithoutVectors) {
 
 TEST_F(Input, BadLettersEndAllRanksAlikeOrSkip) {
     const Communicator world = Communicator::world();
-    if (world.root()) std::ofstream(inputs[2], std::ios::app) << ">bad\nAC1D\n>good\nACD\n";
+    if (world.root()) std::ofstream(inputs[2], std::ios::app) << ">bad\nACJD\n>good\nACD\n";
     world.barrier();
     EXPECT_THROW(read(), InputError);
     const ProteinInput skipped = read(TooLong::error, 80, InvalidLetters::skip);
