@@ -146,7 +146,6 @@ void print_tensors(const std::string& name, const ModelConfig& config, nlohmann:
 /// What training a deck takes: memory of a rank, and the bytes that the ranks sum in each step. Returns its parameters.
 std::int64_t print_training(const Options& options, nlohmann::json& report) {
     Deck deck = Deck::read(options.deck, options.overrides);
-    deck.use_variables(root_variables(bench.communicator));
     const TrainSettings settings = read_train_settings(deck);
     const ModelConfig config = read_model_config(deck, options.vocabulary);
     deck.refuse_unknown_keys();

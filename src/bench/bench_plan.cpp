@@ -10,6 +10,7 @@
 #include "bench/length_model.hpp"
 #include "bench/step_model.hpp"
 #include "comm/number_range.hpp"
+#include "comm/program.hpp"
 #include "data/vocabulary.hpp"
 #include "model/cost.hpp"
 #include "train/train_memory.hpp"

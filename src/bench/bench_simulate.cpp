@@ -224,7 +224,6 @@ void run(Options& options, BenchRun& bench) {
     if (bench.communicator.ranks() > 1)
         throw InputError("simulate plays all ranks itself; start it alone, with --ranks");
     Deck deck = Deck::read(options.deck, options.overrides);
-    deck.use_variables(root_variables(bench.communicator));
     const TrainSettings training = read_train_settings(deck);
     const ModelConfig config = read_model_config(deck, default_vocabulary().size());
     deck.refuse_unknown_keys();

@@ -269,9 +269,12 @@ int evaluate_probe(const ProbeOptions& options, const Communicator& communicator
     const std::string embeddings = computed ? scratch.add(base + ".embeddings") : "";
     const Features features = encoder_features(source, embeddings, options.device, proteins, communicator);
     check_features(file, options.head, features.count, features.checkpoint_hash, features.description, communicator);
-    keep_embedded(proteins, features, options, {split},
-                  computed ? "a head that was trained with --piece-length N takes long proteins in" : windows_remedy,
-                  communicator);
+    keep_embedded(
+        proteins, features, options, {split},
+        [&] {
+            return computed ? "a head that was trained with --piece-length N takes long proteins in" : windows_remedy;
+        },
+        communicator);
 
     const std::vector<std::uint32_t> numbers = proteins.members(split);
     if (numbers.empty())
