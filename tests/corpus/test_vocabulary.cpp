@@ -182,7 +182,8 @@ TEST(Vocabulary, RefusesWhatIsNone) {
     EXPECT_MESSAGE(pointer, "pointer of Git LFS, not the vocabulary");
     EXPECT_MESSAGE(pointer, "git lfs pull");
     EXPECT_MESSAGE(refused("\xFF\xFE<"), "iconv -f UTF-16");
-    EXPECT_MESSAGE(refused(std::string("\x89PNG\r\n\x1A\n\0\0\0", 11)), "control character");
+    EXPECT_MESSAGE(refused(std::string("\x89PNG\r\n\x1A\n\0\0\0", 11)), "is a PNG image");
+    EXPECT_MESSAGE(refused("<pad>\n<un\x02k>\n"), "control character");
 }
 
 }  // namespace

@@ -262,8 +262,8 @@ TEST(Deck, NamesFilesThatAreNoText) {
         message_of([&] { deck_of_file("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"); }),
         {"of_file.toml", "Git LFS", "git lfs pull"});
     expect_parts(message_of([&] { deck_of_file("\x1f\x8b\x08 and so on"); }), {"gzip"});
-    expect_parts(message_of([&] { deck_of_file("\x89HDF\r\n and so on"); }), {"HDF5"});
-    expect_parts(message_of([&] { deck_of_file(std::string("a = 1\n\0", 7)); }), {"no text"});
+    expect_parts(message_of([&] { deck_of_file("\x89HDF\r\n\x1a\n and so on"); }), {"HDF5"});
+    expect_parts(message_of([&] { deck_of_file(std::string("a = 1\n\0", 7)); }), {"not text"});
     expect_parts(message_of([&] { deck_of_file(std::string(17 << 20, '#')); }), {"of_file.toml", "right file"});
 }
 

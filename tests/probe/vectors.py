@@ -141,7 +141,7 @@ class Vectors(Files):
         # Nothing left at all.
         write_vectors("nothing.h5", self.ids, [0] * self.COUNT, residues=numpy.zeros((0, 6), dtype=numpy.float32),
                       status=[2] * self.COUNT)
-        self.assertIn("it has no vectors",
+        self.assertIn("those proteins have no vectors",
                       self.train("labels.fasta", "bad.h5", "--embeddings", "nothing.h5", code=2, ranks=2))
         # An id that the file lacks is another matter: the wrong file, perhaps.
         write_vectors("fewer.h5", self.ids[1:], lengths[1:], residues=vectors, status=status[1:])
