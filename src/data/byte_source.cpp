@@ -60,12 +60,16 @@ ByteSource::ByteSource(const std::string& path, std::uint64_t begin) : name_(inp
             posix_fadvise(descriptor_, 0, 0, POSIX_FADV_SEQUENTIAL);
         }
         if (begin > 0) {
+            looked_ = true;
             if (lseek(descriptor_, static_cast<off_t>(begin), SEEK_SET) < 0)
                 throw Error(fmt::format("cannot go to byte {} of {}: {}", begin, name_, std::strerror(errno)));
         } else {
-            recognise_content();
+            recognise_gzip();
+            // A silent pipe must not be waited for before somebody listens to the other processes: when_idle.
+            if (regular_) refuse_foreign_content();
         }
     } catch (...) {
+        if (stream_open_) inflateEnd(&stream_);
         if (owned_) close(descriptor_);
         throw;
     }
@@ -92,25 +96,23 @@ bool ByteSource::fill_raw(std::size_t bytes) {
     return true;
 }
 
-void ByteSource::recognise_content() {
+void ByteSource::recognise_gzip() {
     raw_.resize(raw_size);
-    fill_raw(telling_bytes);
-    const std::string_view start(raw_.data(), raw_end_);
-    if (const auto foreign = foreign_content(start)) throw InputError(fmt::format("{} {}", name_, *foreign));
-    gzip_ = start.starts_with(gzip_magic);
+    fill_raw(gzip_magic.size());
+    gzip_ = std::string_view(raw_.data(), raw_end_).starts_with(gzip_magic);
     if (!gzip_) return;
     if (inflateInit2(&stream_, gzip_window_bits) != Z_OK) throw Error("zlib cannot start: out of memory?");
     stream_open_ = true;
-    try {
-        recognise_gzip_content();
-    } catch (...) {
-        inflateEnd(&stream_);
-        stream_open_ = false;
-        throw;
-    }
 }
 
-void ByteSource::recognise_gzip_content() {
+void ByteSource::refuse_foreign_content() {
+    looked_ = true;
+    if (!gzip_) {
+        fill_raw(telling_bytes);
+        if (const auto foreign = foreign_content({raw_.data(), raw_end_}))
+            throw InputError(fmt::format("{} {}", name_, *foreign));
+        return;
+    }
     head_.resize(telling_bytes);
     std::size_t filled = 0;
     while (filled < head_.size()) {
@@ -148,6 +150,7 @@ std::size_t ByteSource::read_file(char* data, std::size_t size) {
 }
 
 std::size_t ByteSource::read(char* data, std::size_t size) {
+    if (!looked_) refuse_foreign_content();
     const auto give = [&](const std::vector<char>& from, std::size_t& begin, std::size_t end) {
         const std::size_t count = std::min(size, end - begin);
         std::memcpy(data, from.data() + begin, count);

@@ -15,14 +15,16 @@ namespace protalbert {
 class ByteSource {
   public:
     /// "-" is standard input. `begin` > 0 is for plain files alone. Throws InputError naming the file when it cannot be
-    /// opened or is foreign content (base/content.hpp), also within gzip; or BGZF without its closing block.
+    /// opened, or is a regular file of foreign content (base/content.hpp), also within gzip. Of a pipe's content the
+    /// first read tells.
     explicit ByteSource(const std::string& path, std::uint64_t begin = 0);
     ~ByteSource();
     ByteSource(const ByteSource&) = delete;
     ByteSource& operator=(const ByteSource&) = delete;
 
-    /// Up to `size` bytes; 0 at the end. Throws InputError for damaged or truncated gzip data, Error when reading
-    /// fails. What stands behind gzip data and is none is not read, as gunzip does it: remark() tells.
+    /// Up to `size` bytes; 0 at the end. Throws InputError for damaged or truncated gzip data and BGZF without
+    /// its closing block, Error when reading fails. What stands behind gzip data and is none is not read, as gunzip
+    /// does it: remark() tells.
     std::size_t read(char* data, std::size_t size);
 
     bool gzip() const { return gzip_; }
@@ -39,8 +41,8 @@ class ByteSource {
   private:
     std::size_t read_file(char* data, std::size_t size);
     std::size_t read_gzip(char* data, std::size_t size);
-    void recognise_content();
-    void recognise_gzip_content();
+    void recognise_gzip();
+    void refuse_foreign_content();
     bool fill_raw(std::size_t bytes);
     bool begin_member();
     void end_gzip();
@@ -57,6 +59,7 @@ class ByteSource {
     std::size_t raw_end_ = 0;
     z_stream stream_{};
     bool stream_open_ = false;
+    bool looked_ = false;         // what the content is
     bool member_open_ = false;    // in the middle of a gzip member
     bool gzip_ended_ = false;     // what follows is not read
     gz_header header_{};          // of the member

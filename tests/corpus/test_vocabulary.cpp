@@ -161,7 +161,7 @@ TEST(Vocabulary, RefusesWhatIsNone) {
     message_of([&] { read_vocabulary(folder.path("").string()); });
     EXPECT_MESSAGE(refused(""), "empty");
     EXPECT_MESSAGE(refused("A\nC\n\nD\n"), ":3: empty line");
-    EXPECT_MESSAGE(refused("A\nC D\n"), ":2:");
+    EXPECT_MESSAGE(refused("A\nC D\n"), "line 2");
     EXPECT_MESSAGE(refused(good + "L\n"), "twice, as ids 13 and 34");
     std::string without = good;
     without.replace(without.find("W\n"), 2, "");
