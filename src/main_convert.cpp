@@ -167,11 +167,7 @@ void convert(const Options& options, const Communicator& alone) {
     const fs::path output = output_path(options);
     require_writable_beside(output, "output");
     RunLock lock;
-    lock.take({.file = output.string() + ".lock",
-               .where = "at " + output.string(),
-               .remedy = "name another output",
-               .goes_if_empty = true},
-              true, alone);
+    lock.take(output_place(output, "output"), true, alone);
     const std::string input = locate_model(options.input);
     check_output(output, options, !is_hugging_face_folder(input));
 

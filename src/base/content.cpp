@@ -80,6 +80,21 @@ std::string_view wide_encoding(std::string_view start) {
     return alternates(1) ? "UTF-16LE" : alternates(0) ? "UTF-16BE" : "";
 }
 
+/// Old tar archives have no mark: the checksum in a header is the sum of its bytes, its own counted as blanks.
+bool is_old_tar(std::string_view start) {
+    constexpr std::size_t header = 512, place = 148, size = 8;
+    if (start.size() < header || start[0] == '\0') return false;
+    unsigned long sum = 0, told = 0;
+    for (std::size_t i = 0; i < header; ++i)
+        sum += i >= place && i < place + size ? ' ' : static_cast<unsigned char>(start[i]);
+    std::size_t i = place;
+    while (i < place + size && start[i] == ' ') ++i;
+    const std::size_t digits = i;
+    for (; i < place + size && start[i] >= '0' && start[i] <= '7'; ++i)
+        told = 8 * told + static_cast<unsigned long>(start[i] - '0');
+    return i > digits && told == sum;
+}
+
 bool begins_like(std::string_view text, std::string_view lower_case) {
     return text.size() >= lower_case.size() &&
            std::equal(lower_case.begin(), lower_case.end(), text.begin(), [](char wanted, char letter) {
@@ -99,6 +114,7 @@ std::optional<std::string> foreign_content(std::string_view start) {
         return "is a pointer of Git LFS and not the file itself; fetch it with git lfs pull, or download it again";
     for (const Magic& magic : magics)
         if (has(start, magic)) return std::string(magic.meaning);
+    if (is_old_tar(start)) return "is a tar archive; unpack it (tar -xf) and name the files in it";
     for (const Magic& compression : compressions)
         if (has(start, compression)) return fmt::format("is compressed with {}{}", compression.meaning, decompress);
     if (const std::string_view encoding = wide_encoding(start); !encoding.empty())

@@ -28,6 +28,13 @@ constexpr auto look_every = 100ms;
 
 }  // namespace
 
+RunPlace output_place(const std::filesystem::path& output, const std::string& option) {
+    return {.file = output.string() + ".lock",
+            .where = "at " + output.string(),
+            .remedy = "choose another " + option,
+            .goes_if_empty = true};
+}
+
 bool names_open_file(const std::filesystem::path& path, int descriptor) {
     struct stat opened = {}, named = {};
     return fstat(descriptor, &opened) == 0 && stat(path.c_str(), &named) == 0 && opened.st_dev == named.st_dev &&

@@ -17,6 +17,10 @@ struct RunPlace {
     bool goes_if_empty = false;  ///< a file that nobody has written to is removed when the hold ends
 };
 
+/// What every program holds while it works at an output: OUTPUT.lock, which goes with it. `option` names the output on
+/// the command line.
+RunPlace output_place(const std::filesystem::path& output, const std::string& option);
+
 /// Whether `path` still names the open file. Who has waited for a lock has it of a file that may have been renamed or
 /// removed meanwhile.
 bool names_open_file(const std::filesystem::path& path, int descriptor);

@@ -187,13 +187,16 @@ bool ByteSource::begin_member() {
 void ByteSource::end_gzip() {
     gzip_ended_ = true;
     raw_begin_ = raw_end_;
-    // BGZF, the gzip in blocks of samtools and bgzip, closes with a block without content; of a file that was cut
-    // between two blocks nothing else tells.
-    if (bgzf_block_ && inflated_ > 0)
-        throw InputError(fmt::format(
-            "{} is incomplete: it is gzip in blocks (BGZF) without the empty block that closes it; fetch it again, or, "
-            "where it is known to be whole, compress it anew: zcat FILE | gzip > NEW",
-            name_));
+    if (bgzf_open_) refuse_open_bgzf();
+}
+
+/// BGZF, the gzip in blocks of samtools and bgzip, closes with a block without content; of a file that was cut between
+/// two blocks nothing else tells.
+void ByteSource::refuse_open_bgzf() const {
+    throw InputError(fmt::format(
+        "{} is incomplete: it is gzip in blocks (BGZF) without the empty block that closes it; fetch it again, or, "
+        "where it is known to be whole, compress it anew: zcat FILE | gzip > NEW",
+        name_));
 }
 
 std::size_t ByteSource::read_gzip(char* data, std::size_t size) {
@@ -223,7 +226,9 @@ std::size_t ByteSource::read_gzip(char* data, std::size_t size) {
             member_open_ = false;
             const std::size_t extra =
                 header_.done == 1 && header_.extra ? std::min<std::size_t>(header_.extra_len, sizeof extra_) : 0;
-            bgzf_block_ = has_bgzf_field(extra_, extra);
+            const bool block = has_bgzf_field(extra_, extra);
+            if (bgzf_open_ && !block) refuse_open_bgzf();
+            bgzf_open_ = block && inflated_ > 0;
         } else if (status != Z_OK && status != Z_BUF_ERROR) {
             throw InputError(
                 fmt::format("{} is damaged: gzip data before byte {} cannot be decompressed ({}); fetch it again",

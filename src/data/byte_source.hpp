@@ -46,6 +46,7 @@ class ByteSource {
     bool fill_raw(std::size_t bytes);
     bool begin_member();
     void end_gzip();
+    [[noreturn]] void refuse_open_bgzf() const;
 
     std::string name_;
     int descriptor_ = -1;
@@ -64,7 +65,7 @@ class ByteSource {
     bool gzip_ended_ = false;     // what follows is not read
     gz_header header_{};          // of the member
     unsigned char extra_[64]{};   // its extra field, where BGZF says that it is a block
-    bool bgzf_block_ = false;     // the member that was read last is one
+    bool bgzf_open_ = false;      // the last of its blocks had content
     std::uint64_t inflated_ = 0;  // bytes of the member
     std::vector<char> head_;      // decompressed bytes that were looked at and not yet given out
     std::size_t head_begin_ = 0;

@@ -17,6 +17,7 @@
 #include "base/random.hpp"
 #include "base/text.hpp"
 #include "comm/program.hpp"
+#include "comm/run_lock.hpp"
 #include "data/byte_source.hpp"
 #include "data/corpus_file_writer.hpp"
 #include "data/failure_bell.hpp"
@@ -209,7 +210,10 @@ CorpusSummary write_corpus(const CorpusSettings& settings, const Communicator& c
     if (settings.holdout > 0) targets[1].result.file = validation_path(settings.output);
     for (Target& target : targets) target.temporary = target.result.file.string() + ".part";
 
-    // 1. Who reads what.
+    // 1. The outputs are this run's alone; who reads what.
+    std::vector<RunLock> locks(targets.size());
+    for (std::size_t i = 0; i < targets.size(); ++i)
+        locks[i].take(output_place(targets[i].result.file, "--output"), true, communicator);
     std::vector<InputPart> parts;
     all_or_none(communicator, [&] {
         parts = plan_input(settings.inputs, settings.format,
@@ -324,6 +328,7 @@ CorpusSummary write_corpus(const CorpusSettings& settings, const Communicator& c
         target.spill.reset();
         summary.files.push_back(std::move(target.result));
     }
+    locks.clear();
     communicator.barrier();
     summary.seconds = seconds();
     return summary;

@@ -219,7 +219,7 @@ void Parser::add_byte(unsigned char byte) {
 void Parser::check_words(std::string_view line) {
     const bool codes = is_three_letter_code(line);
     const bool irregular = !has_regular_words(line);
-    const bool prose = irregular && is_prose(line);
+    const bool prose = is_prose(line);
     if ((codes || prose) && skips_record()) {
         bad_ = true;
         return;

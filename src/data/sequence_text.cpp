@@ -103,7 +103,11 @@ std::optional<std::string> name_of_format(std::string_view line) {
 bool is_pir_header(std::string_view header) {
     static constexpr std::array<std::string_view, 9> codes = {"P1;", "F1;", "DL;", "DC;", "RL;",
                                                               "RC;", "N1;", "N3;", "XX;"};
-    return std::any_of(codes.begin(), codes.end(), [&](std::string_view code) { return header.starts_with(code); });
+    const auto same = [](char a, char b) { return std::toupper(static_cast<unsigned char>(a)) == b; };
+    return std::any_of(codes.begin(), codes.end(), [&](std::string_view code) {
+        return header.size() >= code.size() &&
+               std::equal(code.begin(), code.end(), header.begin(), [&](char b, char a) { return same(a, b); });
+    });
 }
 
 std::string latin1_to_utf8(std::string_view text) {
@@ -140,8 +144,10 @@ InputFormat recognise_format(std::string_view start, const std::string& path) {
                         name, line.substr(0, 30), wanted));
     const std::vector<std::string_view> words = words_of(line);
     const bool single = words.front().size() == 1 && is_residue(words.front()[0]);
-    if (single && (words.size() == 1 || words[1].size() == 1)) return InputFormat::text;
-    if (is_table(line)) throw InputError(fmt::format("{} looks like a table: {}; {}", name, begins, wanted));
+    const bool letters = words.size() == 1 || (words[1].size() == 1 && !is_digit(words[1][0]));
+    if (single && letters) return InputFormat::text;
+    if (is_table(line) || (single && is_digit(words[1][0])))
+        throw InputError(fmt::format("{} looks like a table: {}; {}", name, begins, wanted));
     if (words.size() == 1 && std::all_of(line.begin(), line.end(), is_letter))
         throw InputError(
             fmt::format("{} is neither FASTA nor the text format: {}; if each line is a protein, sed 's/./& /g' FILE > "
@@ -177,6 +183,7 @@ std::string advice_on(char letter) {
 
 bool has_regular_words(std::string_view line) {
     const std::vector<std::string_view> words = words_of(line);
+    if (words.size() > 1 && words[0].size() != 1 && words[0].size() % 5 != 0) return false;
     for (std::size_t i = 1; i < words.size(); ++i) {
         const bool last = i + 1 == words.size();
         if (last ? words[i].size() > words[0].size() : words[i].size() != words[0].size()) return false;
@@ -196,12 +203,19 @@ bool is_three_letter_code(std::string_view line) {
 }
 
 bool is_prose(std::string_view line) {
-    constexpr std::size_t shortest_word = 3;
-    if (has_regular_words(line)) return false;
+    constexpr std::size_t shortest_word = 3, shortest_name = 4;
     const std::vector<std::string_view> words = words_of(line);
-    const auto small = std::count_if(words.begin(), words.end(), [](std::string_view word) {
-        return word.size() >= shortest_word &&
-               std::all_of(word.begin(), word.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+    const auto is_small = [](std::string_view word) {
+        return std::all_of(word.begin(), word.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+    };
+    const bool name =
+        words.size() > 1 && std::any_of(words.begin(), words.end(), [&](std::string_view word) {
+            return word.size() >= shortest_name && word[0] >= 'A' && word[0] <= 'Z' && is_small(word.substr(1));
+        });
+    if (name) return true;
+    if (has_regular_words(line)) return false;
+    const auto small = std::count_if(words.begin(), words.end(), [&](std::string_view word) {
+        return word.size() >= shortest_word && is_small(word);
     });
     return small >= 2;
 }

@@ -28,13 +28,14 @@ bool may_stand_for_residue(char letter);
 /// What to do about a character in a sequence that belongs to none, or that is a gap: a clause for messages.
 std::string advice_on(char letter);
 
-/// Whether a line of several words is prose rather than residues in blocks: words of different lengths, two of them or
-/// more of at least three small letters.
+/// Whether a line of several words is prose rather than residues in blocks: a word of four letters or more is written
+/// as names are ("Homo"), or the words have irregular lengths and two or more have at least three letters, all small.
 bool is_prose(std::string_view line);
 /// Whether all words of a line are names of residues in the code of three letters ("ALA GLY"), as in SEQRES of PDB
 /// files.
 bool is_three_letter_code(std::string_view line);
-/// Whether all words of a line but the last have one length, as blocks of residues have.
+/// Whether all words of a line but the last have one length, as blocks of residues have: one letter, or a multiple of
+/// five.
 bool has_regular_words(std::string_view line);
 
 /// The id of a header, the line behind '>': its first word, which also ends at the byte 0x01 that joins headers in

@@ -224,18 +224,10 @@ int embed_proteins(const EmbedOptions& options, const Communicator& communicator
 
     // 5. The output: new, continued, or done already.
     const JobIdentity identity{input.hash, checkpoint_hash, options_text(options, batch_tokens)};
-    const std::string part = part_path(options.output);
-    const RunPlace place{
-        .file = part, .where = "at " + part, .remedy = "choose another --output", .goes_if_empty = true};
     RunLock lock;
-    lock.take(place, false, communicator);
-    OutputState state = find_output(options.output, identity, options.overwrite, communicator);
-    if (state == OutputState::fresh) {
-        require_room(options.output, bytes, options.vectors, sizes, communicator);
-        lock.take(place, true, communicator);
-        // Another run may have begun since, and have been waited for.
-        state = find_output(options.output, identity, options.overwrite, communicator);
-    }
+    lock.take(output_place(options.output, "--output"), true, communicator);
+    const OutputState state = find_output(options.output, identity, options.overwrite, communicator);
+    if (state == OutputState::fresh) require_room(options.output, bytes, options.vectors, sizes, communicator);
     if (state == OutputState::finished) {
         log_information(fmt::format("{} holds these embeddings already: nothing to do", options.output));
         require_finite(options, communicator);

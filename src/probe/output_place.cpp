@@ -8,11 +8,6 @@
 
 namespace protalbert {
 
-RunPlace output_place(const std::string& output, const std::string& option) {
-    return {
-        .file = output + ".lock", .where = "at " + output, .remedy = "choose another " + option, .goes_if_empty = true};
-}
-
 void require_apart(const std::string& output, const std::string& option, const std::vector<std::string>& others) {
     namespace fs = std::filesystem;
     std::error_code ignored;

@@ -81,6 +81,11 @@ std::vector<Record> read_records(const std::string& path, const std::string& wha
         ++number;
         if (line.starts_with('>'))
             start_record(records, line.substr(1), number, path);
+        else if (records.empty() && line.find_first_not_of(white_space) != std::string_view::npos)
+            throw InputError(
+                fmt::format("{}:{}: '{}' where the first header is expected; a record begins with '>' and its "
+                            "id, without anything before",
+                            path, number, valid_utf8(line.substr(0, 20))));
         else if (!records.empty() && !is_comment(line))
             add_letters(records.back(), line, number, path);
     }

@@ -29,11 +29,19 @@ bool is_one_of(std::string_view word, const std::array<std::string_view, N>& wor
     return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-/// test, testing, testset, train, trained, valid, validation ... but not strain, testis or testosterone.
+/// test, testing, testset, train, trained, valid, validation, and what ends in one of them, as istest and
+/// crossvalidation do; but not strain, testis or protest.
 bool is_split_word(std::string_view word) {
     constexpr std::array<std::string_view, 2> stems{"train", "test"};
     constexpr std::array<std::string_view, 11> endings{"",       "s",  "set",  "sets", "ing",  "ings",
                                                        "ingset", "ed", "data", "fold", "split"};
+    constexpr std::array<std::string_view, 5> lasts{"train", "test", "training", "testing", "validation"};
+    constexpr std::array<std::string_view, 7> ends_of_others{"strain", "protest",  "contest", "attest",
+                                                             "latest", "greatest", "shortest"};
+    const auto is_last = [&](std::string_view last) { return word.ends_with(last); };
+    if (std::any_of(lasts.begin(), lasts.end(), is_last) &&
+        std::none_of(ends_of_others.begin(), ends_of_others.end(), is_last))
+        return true;
     return word.starts_with("valid") || std::any_of(stems.begin(), stems.end(), [&](std::string_view stem) {
                return word.starts_with(stem) && is_one_of(word.substr(stem.size()), endings);
            });

@@ -301,14 +301,14 @@ class Embed(unittest.TestCase):
             self.assertEqual(file.read(), "precious\n")
 
     def test_output_of_a_run_at_work_is_left_alone(self):
-        with open("busy.h5.part", "wb") as file:  # as of another run, which holds it
+        with open("busy.h5.lock", "wb") as file:  # as of another run, which holds it
             fcntl.flock(file, fcntl.LOCK_EX)
             text = self.embed(2, "busy.h5", code=2)
-            self.assertIn("another run is at work at busy.h5.part", text)
+            self.assertIn("another run is at work at busy.h5: ", text)
             self.assertEqual(text.count("error:"), 1)
-            self.assertEqual(os.path.getsize("busy.h5.part"), 0)
+            self.assertFalse(os.path.exists("busy.h5.part"))
         self.embed(2, "busy.h5")
-        self.assertFalse(os.path.exists("busy.h5.part"))
+        self.assertFalse(os.path.exists("busy.h5.lock"))
 
     def test_runs_that_begin_together_write_one_output(self):
         jobs = []
@@ -332,7 +332,7 @@ class Embed(unittest.TestCase):
             deadline = time.time() + TIMEOUT
             while time.time() < deadline and process.poll() is None and self.batches_done("held.h5.part") < 1:
                 time.sleep(0.02)
-            with open("held.h5.part", "rb") as file, self.assertRaises(BlockingIOError):
+            with open("held.h5.lock", "rb") as file, self.assertRaises(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.assertEqual(process.wait(), 0)
 

@@ -62,7 +62,7 @@ random.seed(3)
 sequences = ["".join(random.choices("ACDEFGHIKLMNPQRSTVWY", k=random.randint(20, 60))) for _ in range(40)]
 pathlib.Path("proteins.fasta").write_text("".join(f">p{i}\n{s}\n" for i, s in enumerate(sequences)))
 pathlib.Path("labels.fasta").write_text("".join(
-    f">p{i} SET={'test' if i % 3 == 0 else 'train'} VALIDATION={i % 5 == 1}\n{('HEC' * 20)[:len(s)]}\n"
+    f">p{i} SET={'test' if i % 3 == 0 else 'train'} VALIDATION={i % 5 == 1 and i % 3 != 0}\n{('HEC' * 20)[:len(s)]}\n"
     for i, s in enumerate(sequences)))
 subprocess.run([BUILD / "tests/embed_reference", "make", "small.h5", "1"], check=True, stdout=subprocess.DEVNULL)
 for program, *arguments in (["prepare", "proteins.fasta", "--output", "corpus.h5"], ["convert", "small.h5", "folder"],
