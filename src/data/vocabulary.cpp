@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -72,10 +73,17 @@ bool looks_like_json(std::string_view content) {
 
 std::vector<std::string> sentencepiece_pieces(const std::string& content, const std::string& file) {
     sentencepiece::SentencePieceProcessor processor;
-    const auto status = processor.LoadFromSerializedProto(content);
-    if (!status.ok())
+    std::string failure;
+    try {
+        const auto status = processor.LoadFromSerializedProto(content);
+        if (!status.ok()) failure = status.error_message();
+    } catch (const std::exception& error) {  // the library's, for pieces that no model has
+        failure = error.what();
+    }
+    if (!failure.empty())
         throw InputError(
-            fmt::format("{} begins like a SentencePiece model but cannot be loaded: {}", file, status.error_message()));
+            fmt::format("{} begins like a SentencePiece model but cannot be loaded ({}); copy or download it again",
+                        file, failure));
     std::vector<std::string> pieces;
     for (int id = 0; id < processor.GetPieceSize(); ++id) pieces.push_back(processor.IdToPiece(id));
     return pieces;
