@@ -92,6 +92,8 @@ TEST(InputPlan, RecognisesFormats) {
     EXPECT_MESSAGE(refused("id,sequence\na,MKV\n"), "like a table");
     EXPECT_MESSAGE(refused("; made by hand\n>a\nMK\n"), "begins with a comment");
     EXPECT_MESSAGE(refused("# made by hand\n>a\nMK\n"), "begins with a comment");
+    EXPECT_MESSAGE(refused("M 1\nK 2\n"), "like a table");
+    EXPECT_MESSAGE(refused("M 1 0.35\nK 2 0.44\n"), "like a table");
     EXPECT_MESSAGE(refused("5 M K\n"), "neither FASTA");
     EXPECT_MESSAGE(refused("- K\n"), "neither FASTA");
     EXPECT_MESSAGE(refused("M some words\n"), "neither FASTA");
@@ -129,6 +131,21 @@ TEST(InputPlan, RefusesWhatCannotBeRead) {
         {std::string("\xFF\xFE\0\0>\0\0\0", 8), "text in UTF-32"},
     };
     for (const auto& [content, what] : foreign) EXPECT_MESSAGE(refused({folder.write("x", content)}), what);
+    // Tar archives, by their mark or, the oldest, by the checksum of the header; not text with such a word in its
+    // place.
+    std::string header(512, '\0');
+    header.replace(0, 7, "a.fasta");
+    header.replace(257, 6, std::string("ustar\0", 6));
+    EXPECT_MESSAGE(refused({folder.write("x", header)}), "a tar archive");
+    header.replace(257, 6, 6, '\0');
+    std::uint64_t sum = 8 * ' ';
+    for (const char c : header) sum += static_cast<unsigned char>(c);
+    header.replace(148, 7, fmt::format("{:06o} ", sum));
+    EXPECT_MESSAGE(refused({folder.write("x", header)}), "a tar archive");
+    const std::string mustard = ">" + std::string(255, 'x') + "mustard\nMKV\n";
+    EXPECT_EQ(plan_input({folder.write("mustard", mustard)}, InputFormat::automatic, 1)[0][0].format,
+              InputFormat::fasta);
+    EXPECT_MESSAGE(refused({folder.write("x", "CRAMMK\nLZIPK\n")}), "neither FASTA nor the text format");
     EXPECT_MESSAGE(refused({"-", "-"}), "twice");
     EXPECT_MESSAGE(message_of([&] { plan_input({folder.write("blank", "\n\n")}, InputFormat::fasta, 1); }),
                    "holds no sequences");

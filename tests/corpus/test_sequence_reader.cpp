@@ -195,7 +195,8 @@ TEST(SequenceReader, NamesBgzfWithoutItsClosingBlock) {
     EXPECT_EQ(read(first + closing + second + closing), "a:MK b:V");  // two files joined
     EXPECT_EQ(read(first + closing + gzip_member(">c\nL\n", "")), "a:MK c:L");
     EXPECT_EQ(read(gzip_member(">c\nL\n", other)), "c:L");
-    for (const std::string& cut : {first, first + second, first + closing + second})
+    EXPECT_EQ(read(first + closing + gzip_member(">c\nL\n", "") + second + closing), "a:MK c:L b:V");
+    for (const std::string& cut : {first, first + second, first + closing + second, first + gzip_member(">c\nL\n", "")})
         EXPECT_MESSAGE(message_of([&] { read(cut); }), "b.gz is incomplete: it is gzip in blocks (BGZF)");
 }
 
@@ -325,6 +326,10 @@ TEST(SequenceReader, RefusesProseAndRemarksOnIrregularWords) {
     const ReadResult words = read_file(folder.write("f.fa", ">a\nLYSINE RICH PEPTIDE\nMK VL A\n"));
     ASSERT_EQ(words.counts.remarks.size(), 1U);
     EXPECT_MESSAGE(words.counts.remarks[0], "f.fa:2: 'LYSINE RICH PEPTIDE' was read as residues");
+    for (const std::string name : {"Homo sapiens", "Lysozyme C", "hypothetical\tprotein", "Hemoglobin alpha"})
+        EXPECT_MESSAGE(message_of([&] { read_file(folder.write("f.fa", ">a\nMK\n" + name + "\n>b\nV\n")); }),
+                       "f.fa:3: record 'a' has words where its residues are expected");
+    EXPECT_MESSAGE(message_of([&] { read_file(folder.write("f.fa", ">p1;a\nNAME\nMK*\n")); }), "f.fa:1: '>p1;a'");
     const ReadResult blocks = read_file(folder.write("f.fa", ">a\nMKVLA AGITR\nMKVLA AG\n mkvla agitr a\nM K V\n"));
     EXPECT_TRUE(blocks.counts.remarks.empty());
 }

@@ -228,6 +228,15 @@ class Inputs(Files):
 
     # Text as other systems write it.
 
+    def test_text_before_the_first_header(self):
+        """Nothing is left out: not a first record whose '>' stands behind a blank."""
+        labels = read("labels.fasta").decode()
+        for before in " ", "\t", "words\n", "\ufeff\ufeff":
+            write("before.fasta", before + labels)
+            text = self.train("before.fasta", "bad.h5", code=2)
+            self.assertIn("before.fasta", text)
+            self.assertRegex(text, "before.fasta:1: .*where the first header is expected|is neither FASTA")
+
     def test_byte_order_marks_and_line_ends(self):
         """Labels, masks and proteins are read as prepare reads sequences: BOM, CRLF, old Macs' CR."""
         generator = random.Random(4)

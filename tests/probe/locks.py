@@ -54,6 +54,25 @@ class Locks(Files):
             self.assertEqual(code, 0, text)
             self.assertFalse(os.path.exists(place + ".lock"))
 
+    def test_programs_hold_the_same_place(self):
+        """Whichever program writes it, an output is one call's at a time."""
+        write("few.fasta", ">a\nMKVLAAGIT\n>b\nACDEFGHIK\n")
+        calls = [["protalbert_prepare", "few.fasta", "--output", "one.h5"],
+                 ["protalbert_embed", "--checkpoint", "short.h5", "few.fasta", "--output", "one.h5"],
+                 ["protalbert_convert", "short.h5", "one.h5"]]
+        with open("one.h5.lock", "w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            processes = [subprocess.Popen([os.path.join(os.path.dirname(PROBE), program), *arguments], text=True,
+                                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                         for program, *arguments in calls]
+            for process, call in zip(processes, calls):
+                text = process.communicate(timeout=TIMEOUT)[0]
+                self.assertEqual(process.returncode, 2, (call, text))
+                self.assertIn("another run is at work at one.h5: ", text)
+        os.remove("one.h5.lock")
+        self.assertFalse(os.path.exists("one.h5"))
+        self.assertFalse(os.path.exists("one.h5.part"))
+
     def test_two_calls_at_once(self):
         """One waits for the other or is refused; the files are whole. Other outputs are other calls' business."""
         self.train("labels.fasta", "held.h5", "--no-baselines")
