@@ -76,6 +76,16 @@ std::vector<std::string> files_read(const ProbeOptions& options) {
             options.vectors.proteins};
 }
 
+/// Throws InputError where the residues come from a pipe: they are read for labels, baselines and vectors.
+void require_rereadable(const ProbeOptions& options) {
+    std::error_code ignored;
+    for (const std::string& path : {options.vectors.proteins, options.labels.localization})
+        if (path == "-" || (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)))
+            throw InputError(fmt::format(
+                "{} can be read once, but proteins are read several times; write them into a file and name that",
+                path == "-" ? "standard input (-)" : path));
+}
+
 /// What gives vectors in an embeddings file to long proteins.
 constexpr const char* windows_remedy = "protalbert_embed --too-long window takes long proteins in";
 
@@ -152,6 +162,7 @@ void publish(const Report& report, const std::string& path, const Communicator& 
 int train_probe(ProbeOptions options, const Communicator& communicator) {
     // 1. Labels, and a place for what will be written, before anything long.
     on_root(communicator, [&] {
+        require_rereadable(options);
         std::vector<std::string> others = files_read(options);
         require_writable_place(options.head, "head");
         require_apart(options.head, "--output", others);
@@ -241,6 +252,7 @@ int evaluate_probe(const ProbeOptions& options, const Communicator& communicator
     const HeadFile file = read_head(options.head, communicator);
     if (file.config.task != options.task)
         throw InputError(fmt::format("{} is a head for --task {}", options.head, task_name(file.config.task)));
+    on_root(communicator, [&] { require_rereadable(options); });
     const Split split = options.set == "train"        ? Split::train
                         : options.set == "validation" ? Split::validation
                                                       : Split::test;

@@ -228,6 +228,14 @@ class Inputs(Files):
 
     # Text as other systems write it.
 
+    def test_proteins_from_a_pipe(self):
+        """They are read several times, which a pipe does not give."""
+        os.mkfifo("pipe.fasta")
+        for path in "pipe.fasta", "-":
+            text = self.train("labels.fasta", "bad.h5", "--proteins", path, code=2)
+            self.assertIn("write them into a file and name that", text)
+        os.remove("pipe.fasta")
+
     def test_text_before_the_first_header(self):
         """Nothing is left out: not a first record whose '>' stands behind a blank."""
         labels = read("labels.fasta").decode()
