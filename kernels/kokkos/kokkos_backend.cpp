@@ -25,7 +25,12 @@ void initialize_kokkos_once(int threads) {
     std::call_once(once, [threads] {
         if (Kokkos::is_initialized()) return;
         // Kokkos begins with as many threads as OpenMP would take, which may be more than there is memory for.
-        if (threads > 0 && omp_get_max_threads() > most_threads) omp_set_num_threads(threads);
+        // Numbers beyond an int come out negative.
+        const int wanted = omp_get_max_threads();
+        if (threads > 0 && (wanted > most_threads || wanted < 1)) omp_set_num_threads(threads);
+        // Settings from outside have no say here, and Kokkos ends the program where one is no number.
+        if (threads > 0)
+            for (const char* name : {"KOKKOS_NUM_THREADS", "KOKKOS_DISABLE_WARNINGS"}) unsetenv(name);
         Kokkos::InitializationSettings settings;
         if (threads > 0) settings.set_num_threads(threads);
         settings.set_disable_warnings(true);

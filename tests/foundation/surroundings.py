@@ -182,7 +182,7 @@ COMPUTE = {
     "bench": ["train", "--hidden", "16", "--layers", "1", "--positions", "64", "--length", "32", "--steps", "1"],
 }
 for program, arguments in COMPUTE.items():
-    for wish in "5000", "99999999999999":
+    for wish in "5000", "2147483648", "99999999999999":
         code, output = run(program, *arguments, OMP_NUM_THREADS=wish)
         warnings = re.findall(rf"^warning: OMP_NUM_THREADS is {wish}; .*$", output, re.M)
         check(code == 0 and len(warnings) == 1, f"protalbert_{program}, OMP_NUM_THREADS={wish}: {warnings}", output)
@@ -193,6 +193,9 @@ for program, arguments in COMPUTE.items():
         code, output = run(program, *arguments, OMP_NUM_THREADS=wish)
         check(code == 0 and not re.search("^(warning|error): OMP", output, re.M),
               f"protalbert_{program}, OMP_NUM_THREADS='{wish}'", output)
+for name, value in ("KOKKOS_NUM_THREADS", "many"), ("KOKKOS_NUM_THREADS", "0"), ("KOKKOS_DISABLE_WARNINGS", "perhaps"):
+    code, output = run("embed", *COMPUTE["embed"], **{name: value})
+    check(code == 0, f"{name}={value} is of no matter", output)
 code, output = run("embed", *COMPUTE["embed"], ranks=2, OMP_NUM_THREADS="5000")
 check(code == 0 and output.count("OMP_NUM_THREADS is 5000") == 1, "two ranks warn once", output)
 
