@@ -250,7 +250,11 @@ std::string Deck::text(const std::string& key, const std::string& fallback) {
     if (!node) return fallback;
     if (!node->is_string())
         throw InputError(fmt::format("{} must be a string, but is {}", place(key), describe(*node)));
-    return node->as_string()->get();
+    const std::string& text = node->as_string()->get();
+    // It would be lost when the deck is written down for a checkpoint and read again.
+    if (text.starts_with('\n') || text.starts_with('\r'))
+        throw InputError(fmt::format("{} begins with a line end; write it without", place(key)));
+    return text;
 }
 
 std::string Deck::required_text(const std::string& key) {

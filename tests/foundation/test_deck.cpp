@@ -267,5 +267,12 @@ TEST(Deck, NamesFilesThatAreNoText) {
     expect_parts(message_of([&] { deck_of_file(std::string(17 << 20, '#')); }), {"of_file.toml", "right file"});
 }
 
+TEST(Deck, RefusesTextsThatWouldNotReadBack) {
+    Deck deck = Deck::parse("[data]\ncorpus = \"\\nrun\"\n", "deck.toml");
+    expect_parts(message_of([&] { deck.text("data.corpus", ""); }), {"deck.toml:2: data.corpus", "line end"});
+    Deck other = Deck::parse("", "deck.toml", {"data.corpus=\nrun.h5"});
+    expect_parts(message_of([&] { other.required_text("data.corpus"); }), {"data.corpus", "line end"});
+}
+
 }  // namespace
 }  // namespace protalbert
