@@ -103,11 +103,9 @@ std::optional<std::string> name_of_format(std::string_view line) {
 bool is_pir_header(std::string_view header) {
     static constexpr std::array<std::string_view, 9> codes = {"P1;", "F1;", "DL;", "DC;", "RL;",
                                                               "RC;", "N1;", "N3;", "XX;"};
-    const auto same = [](char a, char b) { return std::toupper(static_cast<unsigned char>(a)) == b; };
-    return std::any_of(codes.begin(), codes.end(), [&](std::string_view code) {
-        return header.size() >= code.size() &&
-               std::equal(code.begin(), code.end(), header.begin(), [&](char b, char a) { return same(a, b); });
-    });
+    std::string code(header.substr(0, 3));
+    for (char& letter : code) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
+    return std::find(codes.begin(), codes.end(), code) != codes.end();
 }
 
 std::string latin1_to_utf8(std::string_view text) {

@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <optional>
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/finite.hpp"
 #include "embed/output.hpp"
 #include "io/stored_tensor.hpp"
 #include "probe/pieces.hpp"
@@ -92,7 +92,7 @@ Features describe(const Hdf5File& file, const std::string& dataset) {
 
 /// Throws InputError for vectors that are not finite: a head would learn from them in silence.
 void require_finite(const float* values, std::size_t count, const std::string& path, const std::string& id) {
-    if (std::all_of(values, values + count, [](float value) { return std::isfinite(value); })) return;
+    if (all_finite(values, count)) return;
     throw InputError(
         fmt::format("{}: the vectors of protein {} are not finite; embed with --residues float32 if they are too large "
                     "for float16 (--embeddings FILE takes them), else take its label out",

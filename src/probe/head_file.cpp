@@ -4,12 +4,12 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
 #include "base/file_system.hpp"
+#include "base/finite.hpp"
 #include "base/log.hpp"
 #include "comm/program.hpp"
 #include "io/hdf5.hpp"
@@ -144,7 +144,7 @@ HeadFile read_file(const std::string& path) {
         if (tensor.checksum() != file.unsigned_attribute(dataset, checksum_name))
             throw InputError(
                 fmt::format("{} is damaged: the checksum of {} is wrong; train the head again", path, dataset));
-        if (!std::all_of(tensor.values.begin(), tensor.values.end(), [](float value) { return std::isfinite(value); }))
+        if (!all_finite(tensor.values.data(), tensor.values.size()))
             throw InputError(fmt::format("{}: {} has values that are not finite; train the head again", path, dataset));
         return tensor.values;
     };

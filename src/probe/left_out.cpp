@@ -12,18 +12,15 @@
 namespace protalbert {
 namespace {
 
-// Of embeddings files.
-constexpr std::uint8_t embedded = 0, too_long = 2, embedded_by_windows = 4, not_finite = 5;
-
-const char* reason(std::uint8_t status) {
+const char* reason(Treatment status) {
     switch (status) {
-        case 1:
+        case Treatment::empty:
             return "without residues";
-        case too_long:
+        case Treatment::too_long:
             return "too long for the encoder";
-        case 3:
+        case Treatment::skipped:
             return "with letters that are no residues";
-        case not_finite:
+        case Treatment::not_finite:
             return "whose vectors are not finite";
         default:
             return "not embedded";
@@ -33,18 +30,18 @@ const char* reason(std::uint8_t status) {
 }  // namespace
 
 bool has_vectors(std::uint8_t status, std::uint64_t length) {
-    return length > 0 && (status == embedded || status == embedded_by_windows);
+    return length > 0 && has_vectors(static_cast<Treatment>(status));
 }
 
 void leave_out(LabelledProteins& proteins, const std::vector<WithoutVectors>& missing, const std::string& remedy,
                const Communicator& communicator) {
     constexpr std::size_t named = 5;
-    std::map<std::uint8_t, std::vector<std::string>> ids;  // by status
+    std::map<Treatment, std::vector<std::string>> ids;  // by status
     for (const WithoutVectors& one : missing) {
         proteins.splits[one.protein] = Split::none;
         // A protein of no residues counts as embedded in some files.
-        ids[one.status == embedded || one.status == embedded_by_windows ? std::uint8_t{1} : one.status].push_back(
-            proteins.ids[one.protein]);
+        const auto status = static_cast<Treatment>(one.status);
+        ids[has_vectors(status) ? Treatment::empty : status].push_back(proteins.ids[one.protein]);
     }
     if (!communicator.root()) return;
     for (const auto& entry : ids) {
@@ -55,8 +52,8 @@ void leave_out(LabelledProteins& proteins, const std::vector<WithoutVectors>& mi
                         all.size() == 1 ? "protein" : "proteins", reason(entry.first), all.size() == 1 ? "is" : "are",
                         fmt::join(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(few), ", "),
                         all.size() > few ? " ..." : "");
-        if (entry.first == too_long) line += "; " + remedy;
-        if (entry.first == not_finite)
+        if (entry.first == Treatment::too_long) line += "; " + remedy;
+        if (entry.first == Treatment::not_finite)
             line += "; if they are too large for float16, embed with --residues float32 and give --embeddings FILE";
         log_warning(line);
     }

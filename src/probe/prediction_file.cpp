@@ -137,7 +137,7 @@ void write_predictions(Hdf5File& file, const LabelKind& kind, std::uint64_t firs
 }
 
 void write_not_finite(Hdf5File& file, std::uint64_t protein) {
-    constexpr std::uint8_t status = 5;  // as in embeddings files
+    constexpr Treatment status = Treatment::not_finite;
     file.write_independent("/status", &status, {protein, 1});
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/error.hpp"
+#include "base/finite.hpp"
 #include "base/log.hpp"
 #include "base/progress.hpp"
 #include "base/random.hpp"
@@ -208,7 +209,7 @@ TrainedHead train_head(const std::string& name, const HeadConfig& config, const 
     if (best.values.empty())
         throw Error(
             fmt::format("{}: no epoch had a finite validation loss; are there infinities in the features?", name));
-    if (!std::all_of(best.values.begin(), best.values.end(), [](float value) { return std::isfinite(value); }))
+    if (!all_finite(best.values.data(), best.values.size()))
         throw Error(fmt::format("the parameters of {} are not finite after epoch {}; is --learning-rate {} too high?",
                                 name, best.best_epoch, settings.learning_rate));
     return best;
