@@ -29,6 +29,10 @@ constexpr Magic magics[] = {
     {"7z\xBC\xAF\x27\x1C"sv, "is a 7-Zip archive; unpack it and name the files in it"},
     {"Rar!\x1A\x07"sv, "is a rar archive; unpack it and name the files in it"},
     {"!<arch>\n"sv, "is an ar archive; unpack it and name the files in it"},
+    {"070701"sv, "is a cpio archive; unpack it (cpio -i) and name the files in it"},
+    {"070702"sv, "is a cpio archive; unpack it (cpio -i) and name the files in it"},
+    {"070707"sv, "is a cpio archive; unpack it (cpio -i) and name the files in it"},
+    {"\xC7\x71"sv, "is a cpio archive; unpack it (cpio -i) and name the files in it"},
     {"\x89HDF\r\n\x1A\n"sv, "is an HDF5 file, such as a corpus, a checkpoint or embeddings"},
     {"%PDF-"sv, "is a PDF document; save what it shows as text"},
     {"{\\rtf"sv, "is a document of a word processor (RTF); save it as plain text"},
@@ -52,6 +56,12 @@ constexpr Magic compressions[] = {
      "xz (unxz)"},
     {"\x28\xB5\x2F\xFD"sv, "zstd (unzstd)"},
     {"\x04\x22\x4D\x18"sv, "lz4 (unlz4)"},
+    {"\x02\x21\x4C\x18"sv, "lz4 (unlz4)"},
+    {"\x89LZO\0\r\n\x1A\n"sv, "lzop (lzop -d)"},
+    {"\x78\x01"sv, "zlib (pigz -d)"},
+    {"\x78\x5E"sv, "zlib (pigz -d)"},
+    {"\x78\x9C"sv, "zlib (pigz -d)"},
+    {"\x78\xDA"sv, "zlib (pigz -d)"},
     {"LZIP\1"sv, "lzip"},
     {"\x5D\x00\x00"sv, "lzma (unlzma)"},
     {"\x1F\x9D"sv, "compress (gunzip takes it)"},
@@ -109,7 +119,21 @@ std::string_view without_byte_order_mark(std::string_view text) {
     return text;
 }
 
-std::optional<std::string> foreign_content(std::string_view start) {
+TextForm text_form(std::string_view start, bool gzip) {
+    TextForm form{gzip, false};
+    for (std::size_t i = 0; i + 1 < start.size() && !form.carriage_returns; ++i)
+        form.carriage_returns = start[i] == '\r' && start[i + 1] != '\n';
+    return form;
+}
+
+std::string command_for(const std::string& program, const TextForm& form) {
+    if (!form.gzip && !form.carriage_returns) return fmt::format("{} FILE > NEW", program);
+    const char* const lines = form.gzip ? "gzip -dc < FILE | " : "";
+    const char* const ends = form.gzip ? "tr '\\r' '\\n' | " : "tr '\\r' '\\n' < FILE | ";
+    return fmt::format("{}{}{} > NEW", lines, form.carriage_returns ? ends : "", program);
+}
+
+std::optional<std::string> foreign_content(std::string_view start, bool gzip) {
     if (is_git_lfs_pointer(start))
         return "is a pointer of Git LFS and not the file itself; fetch it with git lfs pull, or download it again";
     for (const Magic& magic : magics)
@@ -118,7 +142,8 @@ std::optional<std::string> foreign_content(std::string_view start) {
     for (const Magic& compression : compressions)
         if (has(start, compression)) return fmt::format("is compressed with {}{}", compression.meaning, decompress);
     if (const std::string_view encoding = wide_encoding(start); !encoding.empty())
-        return fmt::format("is text in {}; convert it to UTF-8: iconv -f {} -t UTF-8 FILE > NEW", encoding, encoding);
+        return fmt::format("is text in {}; convert it to UTF-8: {}", encoding,
+                           command_for(fmt::format("iconv -f {} -t UTF-8", encoding), {.gzip = gzip}));
     std::string_view text = without_byte_order_mark(start);
     text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
     if (begins_like(text, "<!doctype") || begins_like(text, "<html"))

@@ -16,9 +16,21 @@ std::string_view without_byte_order_mark(std::string_view text);
 /// First bytes of a file that tell what it is.
 constexpr std::size_t telling_bytes = 512;
 
+/// What keeps programs that work line by line from a text's lines.
+struct TextForm {
+    bool gzip = false;
+    bool carriage_returns = false;  ///< lines end in CR alone, as on old Macs
+};
+
+/// By the first bytes of its text, of gzip decompressed.
+TextForm text_form(std::string_view start, bool gzip);
+
+/// A command for messages that makes the file NEW of FILE: `program` ("sed 's/a/b/'") reads the text's lines.
+std::string command_for(const std::string& program, const TextForm& form);
+
 /// What the bytes at a file's start say that it is, and what to do: "is a tar archive; unpack it (tar -xf) ...", to
 /// stand behind the file's name. Nothing for what may be text, and for gzip. Archives, compressions, UTF-16 and UTF-32,
-/// pointers of Git LFS, web pages and files of other programs.
-std::optional<std::string> foreign_content(std::string_view start);
+/// pointers of Git LFS, web pages and files of other programs. `gzip`: the bytes come from within such a file.
+std::optional<std::string> foreign_content(std::string_view start, bool gzip = false);
 
 }  // namespace protalbert

@@ -123,8 +123,9 @@ void ByteSource::refuse_foreign_content() {
     head_.resize(filled);
     const std::string_view content(head_.data(), head_.size());
     if (content.starts_with(gzip_magic))
-        throw InputError(fmt::format("{} is compressed twice by gzip; decompress it once (zcat FILE > NEW)", name_));
-    if (const auto foreign = foreign_content(content))
+        throw InputError(
+            fmt::format("{} is compressed twice by gzip; decompress it once (gzip -dc < FILE > NEW)", name_));
+    if (const auto foreign = foreign_content(content, true))
         throw InputError(fmt::format("{} is gzip, and what it holds {}", name_, *foreign));
 }
 
@@ -195,7 +196,7 @@ void ByteSource::end_gzip() {
 void ByteSource::refuse_open_bgzf() const {
     throw InputError(fmt::format(
         "{} is incomplete: it is gzip in blocks (BGZF) without the empty block that closes it; fetch it again, or, "
-        "where it is known to be whole, compress it anew: zcat FILE | gzip > NEW",
+        "where it is known to be whole, compress it anew: gzip -dc < FILE | gzip > NEW",
         name_));
 }
 

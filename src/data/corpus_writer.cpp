@@ -281,7 +281,7 @@ CorpusSummary write_corpus(const CorpusSettings& settings, const Communicator& c
     }
     combine(summary.counts, communicator);
     if (communicator.root())
-        for (const std::string& line : warnings(summary.counts)) log_warning(line);
+        for (const std::string& line : warnings(summary.counts, settings.inputs)) log_warning(line);
     communicator.sum(&summary.cut_documents, 1);
     communicator.sum(&summary.input_bytes, 1);
     communicator.maximum(&summary.parse_seconds, 1);

@@ -66,9 +66,10 @@ Input inspect(const std::string& path, std::uint32_t file, InputFormat format) {
     ByteSource source(path);
     input.size = source.file_size();
     input.part.bytes = input.size;
-    input.part.gzip = source.gzip();
     const std::string start = read_start(source);
-    if (format == InputFormat::automatic || is_blank(start)) input.part.format = recognise_format(start, path);
+    input.part.form = text_form(start, source.gzip());
+    if (format == InputFormat::automatic || is_blank(start))
+        input.part.format = recognise_format(start, path, input.part.form);
     return input;
 }
 
@@ -88,7 +89,7 @@ std::vector<std::vector<InputPart>> plan_input(const std::vector<std::string>& i
     for (std::size_t i = 0; i < files.size(); ++i) {
         if (files[i].part.bytes == 0)
             plan[0].push_back(files[i].part);
-        else if (files[i].part.gzip)
+        else if (files[i].part.form.gzip)
             whole.push_back(i);
         else
             plain_bytes += files[i].size;
@@ -113,7 +114,7 @@ std::vector<std::vector<InputPart>> plan_input(const std::vector<std::string>& i
     std::size_t rank = 0;
     std::uint64_t room = level > load[0] ? level - load[0] : 0;
     for (const Input& file : files) {
-        if (file.part.gzip || file.part.bytes == 0) continue;
+        if (file.part.form.gzip || file.part.bytes == 0) continue;
         for (std::uint64_t begin = 0; begin < file.size;) {
             while (room == 0 && rank + 1 < plan.size()) {
                 ++rank;

@@ -26,8 +26,9 @@ enum : std::uint64_t {
     needs_care = is_replaced | is_blank | is_stop | is_other | is_alien
 };
 
-// Letters from which on a record of nucleotides is one: shorter peptides of A, C, G, T and N exist.
-constexpr std::size_t shortest_gene = 30;
+// Letters from which on a record of nucleotides is one: a quarter of proteins' residues are A, C, G, T or N, and by
+// chance one peptide of this length in a thousand million holds no other.
+constexpr std::size_t shortest_gene = 15;
 // Of a record's letters: proteins have a quarter of these letters, silk's longest repeats half; genes may have some
 // that are not determined.
 constexpr double nucleotide_share = 0.95;
@@ -71,7 +72,9 @@ class Parser {
           x_(static_cast<std::uint8_t>(vocabulary.x)),
           invalid_(invalid),
           counts_(counts),
-          deliver_(deliver) {}
+          deliver_(deliver) {
+        content_.input = part.file;
+    }
 
     void read(const std::function<void(std::uint64_t)>& advance);
 
@@ -81,15 +84,19 @@ class Parser {
     void start_fasta_record(const LinePiece& piece);
     void add_fasta_residues(const LinePiece& piece);
     void check_words(std::string_view line);
+    void suspect(std::string_view line) { suspect_ = {here_, std::string(line)}; }
+    void settle_suspicion(const LinePiece& piece);
+    void found_words(std::string_view line, const Spot& spot);
     // Text: a record is a line.
     void read_text(LineScanner& scanner);
-    void add_text_residues(const char* data, std::size_t size);
+    void add_text_residues(const LinePiece& piece);
     bool text_line_is_blank() const { return record_.tokens.empty() && !stop_pending_ && !bad_; }
 
     void start_record(std::uint64_t position);
     void finish_record();
     void add_byte(unsigned char byte);
     void other_letter(char letter, const Spot& spot);
+    void refuse_mark_within(const LinePiece& piece) const;
     void remark_once(bool& made, const std::function<std::string()>& text);
 
     // "FILE:LINE".
@@ -108,6 +115,7 @@ class Parser {
     InputCounts& counts_;
     const std::function<void(const SequenceRecord&)>& deliver_;
 
+    InputContent content_;
     SequenceRecord record_;
     std::string text_name_;  // of the file, for ids of the text format
     Spot here_;
@@ -120,6 +128,12 @@ class Parser {
     std::uint64_t nucleotides_ = 0;
     std::uint64_t letters_ = 0;
     bool told_words_ = false, told_latin1_ = false;
+
+    /// A line of the record that may be text; empty: none. The line behind it tells.
+    struct Suspect {
+        Spot spot;
+        std::string line;
+    } suspect_;
 };
 
 std::string Parser::place(const Spot& spot) const {
@@ -139,6 +153,7 @@ void Parser::start_record(std::uint64_t position) {
     record_.line = here_.line;
     bad_ = stop_pending_ = false;
     replaced_ = unknown_ = nucleotides_ = letters_ = 0;
+    suspect_.line.clear();
 }
 
 void Parser::remark_once(bool& made, const std::function<std::string()>& text) {
@@ -161,11 +176,13 @@ void Parser::finish_record() {
     counts_.unknown_letters += unknown_;
     counts_.stops += stop_pending_;
     counts_.empty_records += record_.tokens.empty();
-    counts_.nucleotides += nucleotides_;
-    counts_.letters |= static_cast<std::uint32_t>(letters_ >> letter_shift);
+    content_.records += 1;
+    content_.residues += record_.tokens.size();
+    content_.nucleotides += nucleotides_;
+    content_.letters |= static_cast<std::uint32_t>(letters_ >> letter_shift);
     if (record_.tokens.size() >= shortest_gene &&
         static_cast<double>(nucleotides_) >= nucleotide_share * static_cast<double>(record_.tokens.size()))
-        ++counts_.nucleotide_records;
+        ++content_.nucleotide_records;
     deliver_(record_);
     record_.starts_document = part_.format != InputFormat::text;
 }
@@ -178,17 +195,23 @@ void Parser::other_letter(char letter, const Spot& spot) {
                         "damaged or no text",
                         place(spot), record_name(), byte, spot.column()));
     // Two proteins that became one are no letter to skip or to read as X.
+    if (letter == '>' && part_.format == InputFormat::text)
+        throw InputError(
+            fmt::format("{}: '>' in column {} begins a header of FASTA, and the lines before are of the text format; "
+                        "give each in a file of its own",
+                        place(spot), spot.column()));
     if (letter == '>')
         throw InputError(fmt::format("{}: {} has '>' in column {}, within its residues; {}", place(spot), record_name(),
-                                     spot.column(), advice_on(letter)));
+                                     spot.column(), advice_on(letter, part_.form)));
     if (skips_record()) {
         bad_ = true;
         return;
     }
     if (invalid_ == InvalidLetters::error || !may_stand_for_residue(letter))
-        throw InputError(fmt::format(
-            "{}: {} has '{}' in column {}, which is no residue{}; {}", place(spot), record_name(), letter,
-            spot.column(), invalid_ == InvalidLetters::error ? "" : " and stands for none", advice_on(letter)));
+        throw InputError(fmt::format("{}: {} has '{}' in column {}, which is no residue{}; {}", place(spot),
+                                     record_name(), letter, spot.column(),
+                                     invalid_ == InvalidLetters::error ? "" : " and stands for none",
+                                     advice_on(letter, part_.form)));
     record_.tokens.push_back(x_);
     ++unknown_;
 }
@@ -215,12 +238,38 @@ void Parser::add_byte(unsigned char byte) {
     }
 }
 
+void Parser::refuse_mark_within(const LinePiece& piece) const {
+    const std::size_t found = piece.text().find(byte_order_mark);
+    if (found == std::string_view::npos) return;
+    const std::uint64_t column = piece.position + found - here_.line_position + 1;
+    throw InputError(fmt::format("{}: {} has UTF-8's byte order mark in column {}, within its residues; {}", place(),
+                                 record_name(), column, advice_on_mark(part_.form)));
+}
+
+void Parser::found_words(std::string_view line, const Spot& spot) {
+    if (skips_record()) {
+        bad_ = true;
+        return;
+    }
+    throw InputError(
+        fmt::format("{}: {} has words where its residues are expected: '{}'; begin each header with '>' and each "
+                    "comment with ';', and keep each on one line; if they are residues, take the blanks out: {}",
+                    place(spot), record_name(), valid_utf8(line.substr(0, 40)),
+                    command_for("sed '/^>/!s/[[:blank:]]//g'", part_.form)));
+}
+
+/// A line of residues is as long as the one behind it, or longer where it ends the protein; what is shorter and looks
+/// like words is text, where the residues behind it stand without blanks.
+void Parser::settle_suspicion(const LinePiece& piece) {
+    if (suspect_.line.size() < piece.size && piece.text().find_first_of(" \t") == std::string_view::npos)
+        found_words(suspect_.line, suspect_.spot);
+    suspect_.line.clear();
+}
+
 /// Blanks among residues are blocks of them; words of other lengths may be a header's text on a line of its own.
 void Parser::check_words(std::string_view line) {
     const bool codes = is_three_letter_code(line);
-    const bool irregular = !has_regular_words(line);
-    const bool prose = is_prose(line);
-    if ((codes || prose) && skips_record()) {
+    if (codes && skips_record()) {
         bad_ = true;
         return;
     }
@@ -229,21 +278,19 @@ void Parser::check_words(std::string_view line) {
         throw InputError(
             fmt::format("{}: {} has its residues in the code of three letters: '{}'; write one letter each", place(),
                         record_name(), begins()));
-    if (prose)
-        throw InputError(
-            fmt::format("{}: {} has words where its residues are expected: '{}'; begin each header with '>' and each "
-                        "comment with ';', and keep each on one line",
-                        place(), record_name(), begins()));
-    if (irregular)
-        remark_once(told_words_, [&] {
-            return fmt::format("{}: '{}' was read as residues; is this line text?", place(), begins());
-        });
+    if (is_prose(line)) return found_words(line, here_);
+    if (is_name(line)) suspect(line);
+    if (has_regular_words(line)) return;
+    suspect(line);
+    remark_once(told_words_,
+                [&] { return fmt::format("{}: '{}' was read as residues; is this line text?", place(), begins()); });
 }
 
 void Parser::add_fasta_residues(const LinePiece& piece) {
     auto& tokens = record_.tokens;
     const std::size_t before = tokens.size();
     std::uint64_t met = needs_care;
+    if (piece.starts && !suspect_.line.empty()) settle_suspicion(piece);
     if (!stop_pending_ && before + piece.size <= longest_sequence) {
         tokens.resize(before + piece.size);
         std::uint8_t* out = tokens.data() + before;
@@ -258,11 +305,13 @@ void Parser::add_fasta_residues(const LinePiece& piece) {
         if (!(met & needs_care)) {
             nucleotides_ += nucleotides;
             letters_ |= met;
+            if (piece.starts && piece.ends && is_name(piece.text())) suspect(piece.text());
             return;
         }
         tokens.resize(before);
     }
     // A line with anything but plain residues is read again letter by letter.
+    if (met & is_alien) refuse_mark_within(piece);
     for (std::size_t i = 0; i < piece.size; ++i, ++here_.position) add_byte(static_cast<unsigned char>(piece.data[i]));
     if ((met & is_blank) && piece.starts && piece.ends) check_words(piece.text());
 }
@@ -271,7 +320,7 @@ void Parser::start_fasta_record(const LinePiece& piece) {
     start_record(piece.line_position);
     bool was_latin1 = false;
     record_.id = header_id(
-        piece.text().substr(1), [&] { return place(); }, was_latin1);
+        piece.text().substr(1), [&] { return place(); }, part_.form, was_latin1);
     if (!was_latin1) return;
     ++counts_.latin1_ids;
     remark_once(told_latin1_, [&] {
@@ -316,7 +365,9 @@ void Parser::read_fasta(LineScanner& scanner) {
     if (in_record) finish_record();
 }
 
-void Parser::add_text_residues(const char* data, std::size_t size) {
+void Parser::add_text_residues(const LinePiece& piece) {
+    const char* const data = piece.data;
+    const std::size_t size = piece.size;
     auto& tokens = record_.tokens;
     std::size_t i = 0;
     if (!stop_pending_ && !letter_before_ && tokens.size() + size / 2 <= longest_sequence) {
@@ -334,10 +385,12 @@ void Parser::add_text_residues(const char* data, std::size_t size) {
         tokens.resize(static_cast<std::size_t>(out - tokens.data()));
         here_.position += i;
     }
+    // Where anything but letters and single blanks is left.
+    if (i + 1 < size) refuse_mark_within(piece);
     for (; i < size; ++i, ++here_.position) {
         const auto byte = static_cast<unsigned char>(data[i]);
         const bool blank = classes_[byte] & is_blank;
-        if (!blank && letter_before_ && !(classes_[byte] & is_alien))
+        if (!blank && letter_before_ && !(classes_[byte] & is_alien) && byte != '>')
             throw InputError(
                 fmt::format("{}: no space before '{}' in column {}; the text format has one letter a word and one "
                             "protein a line; if this line is a protein without spaces, write it as FASTA or with them",
@@ -388,7 +441,7 @@ void Parser::read_text(LineScanner& scanner) {
             const std::string_view line(piece.data, piece.size);
             bad_ = bad_ || line.find_first_not_of(" \t") != std::string_view::npos;
         } else {
-            add_text_residues(piece.data, piece.size);
+            add_text_residues(piece);
         }
         if (piece.ends && !finish_line()) return;
     }
@@ -409,7 +462,10 @@ void Parser::read(const std::function<void(std::uint64_t)>& advance) {
         source.when_idle([&] { advance(source.consumed()); });
     }
     LineScanner scanner(source, start, hear);
-    if (part_.format == InputFormat::automatic) part_.format = recognise_format(scanner.peek(), part_.path);
+    if (part_.format == InputFormat::automatic) {
+        part_.form = text_form(scanner.peek(), source.gzip());
+        part_.format = recognise_format(scanner.peek(), part_.path, part_.form);
+    }
     if (part_.format == InputFormat::text) {
         text_name_ = part_.path == "-" ? "stdin" : valid_utf8(std::filesystem::path(part_.path).filename().string());
         if (part_.text_ids && start > 0)
@@ -419,6 +475,7 @@ void Parser::read(const std::function<void(std::uint64_t)>& advance) {
     } else {
         read_fasta(scanner);
     }
+    counts_.contents.push_back(content_);
     if (!source.remark().empty()) counts_.remarks.push_back(source.remark());
     if (advance) advance(source.consumed());
 }

@@ -45,7 +45,7 @@ struct InputPart {
     std::string path;                             ///< "-" is standard input
     std::uint32_t file = 0;                       ///< index of the input on the command line
     InputFormat format = InputFormat::automatic;  ///< resolved by plan_input, but for pipes
-    bool gzip = false;
+    TextForm form;                                ///< by the input's start
     std::uint64_t begin = 0;
     std::uint64_t end = end_of_file;
     std::uint64_t bytes = 0;  ///< to be read from the file, 0 when unknown

@@ -8,7 +8,6 @@
 #include <optional>
 #include <vector>
 
-#include "base/content.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "data/byte_source.hpp"
@@ -50,6 +49,16 @@ std::vector<std::string_view> words_of(std::string_view line) {
     }
 }
 
+bool is_small(std::string_view word) {
+    return std::all_of(word.begin(), word.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+}
+
+/// "Homo".
+bool is_capitalised(std::string_view word) {
+    constexpr std::size_t shortest_name = 4;
+    return word.size() >= shortest_name && word[0] >= 'A' && word[0] <= 'Z' && is_small(word.substr(1));
+}
+
 bool is_number(std::string_view word) { return !word.empty() && std::all_of(word.begin(), word.end(), is_digit); }
 
 /// A line of a table: fields between tabulators, commas or semicolons.
@@ -72,6 +81,8 @@ std::optional<std::string> name_of_format(std::string_view line) {
         {"CLUSTAL", "an alignment in Clustal format"},
         {"MUSCLE (", "an alignment in Clustal format"},
         {"PROBCONS", "an alignment in Clustal format"},
+        {"T-COFFEE", "an alignment in Clustal format"},
+        {"Kalign ", "an alignment in Clustal format"},
         {"#NEXUS", "an alignment in NEXUS format"},
         {"!!AA_", "an alignment or sequence in GCG format"},
         {"!!NA_", "an alignment or sequence in GCG format"},
@@ -124,7 +135,7 @@ std::string latin1_to_utf8(std::string_view text) {
 
 }  // namespace
 
-InputFormat recognise_format(std::string_view start, const std::string& path) {
+InputFormat recognise_format(std::string_view start, const std::string& path, const TextForm& form) {
     const std::string_view line = first_line(without_byte_order_mark(start));
     const std::string name = input_name(path);
     if (line.empty()) throw InputError(fmt::format("{} holds no sequences", name));
@@ -136,10 +147,13 @@ InputFormat recognise_format(std::string_view start, const std::string& path) {
     if (const auto format = name_of_format(line))
         throw InputError(fmt::format("{} is {}: {}; convert it to FASTA; {}", name, *format, begins, wanted));
     if (is_comment(line))
-        throw InputError(
-            fmt::format("{} begins with a comment: '{}'; take the comments before the first protein out: sed "
-                        "'/^[;#]/d' FILE > NEW; {}",
-                        name, line.substr(0, 30), wanted));
+        throw InputError(fmt::format(
+            "{} begins with a comment: '{}'; take the comments before the first protein out: {}; {}", name,
+            line.substr(0, 30),
+            command_for(start.starts_with(byte_order_mark) ? "sed -e 's/^\\xEF\\xBB\\xBF//' -e '/^[[:blank:]]*[;#]/d'"
+                                                           : "sed '/^[[:blank:]]*[;#]/d'",
+                        form),
+            wanted));
     const std::vector<std::string_view> words = words_of(line);
     const bool single = words.front().size() == 1 && is_residue(words.front()[0]);
     const bool letters = words.size() == 1 || (words[1].size() == 1 && !is_digit(words[1][0]));
@@ -148,10 +162,9 @@ InputFormat recognise_format(std::string_view start, const std::string& path) {
         throw InputError(fmt::format("{} looks like a table: {}; {}", name, begins, wanted));
     if (words.size() == 1 && std::all_of(line.begin(), line.end(), is_letter))
         throw InputError(
-            fmt::format("{} is neither FASTA nor the text format: {}; if each line is a protein, sed 's/./& /g' FILE > "
-                        "NEW makes the "
-                        "text format of it; {}",
-                        name, begins, wanted));
+            fmt::format("{} is neither FASTA nor the text format: {}; if each line is a protein, {} makes the text "
+                        "format of it; {}",
+                        name, begins, command_for("sed 's/[A-Za-z]/& /g'", form), wanted));
     throw InputError(fmt::format("{} is neither FASTA nor the text format: {}; {}", name, begins, wanted));
 }
 
@@ -159,24 +172,31 @@ bool may_stand_for_residue(char letter) {
     return is_letter(letter) || letter == '*' || letter == '-' || letter == '.' || letter == '?';
 }
 
-std::string advice_on(char letter) {
+std::string advice_on(char letter, const TextForm& form) {
     switch (letter) {
         case '>':
-            return "where two files were joined and the first lacked the end of its last line, put that in: sed "
-                   "'/^>/!s/>/\\n>/g' FILE > NEW";
+            return "where two files were joined and the first lacked the end of its last line, put that in: " +
+                   command_for("sed '/^>/!s/>/\\n>/g'", form);
         case '-':
         case '.':
-            return "if this is an alignment, take its gaps out: sed '/^>/!s/[-.]//g' FILE > NEW; or choose what to do "
-                   "with --invalid (see --help)";
+            return fmt::format(
+                "if this is an alignment, take its gaps out: {}; or choose what to do with --invalid (see --help)",
+                command_for("sed '/^>/!s/[-.]//g'", form));
         case '*':
             return "a stop has its place at a sequence's end; correct it, or choose what to do with --invalid (see "
                    "--help)";
         default:
             break;
     }
-    if (is_digit(letter)) return "if these are numbers of residues, take them out: sed '/^>/!s/[0-9]//g' FILE > NEW";
+    if (is_digit(letter))
+        return "if these are numbers of residues, take them out: " + command_for("sed '/^>/!s/[0-9]//g'", form);
     if (may_stand_for_residue(letter)) return "correct it, or choose what to do with --invalid (see --help)";
     return "correct it; begin each header with '>' and each comment with ';'";
+}
+
+std::string advice_on_mark(const TextForm& form) {
+    return "where another file was joined to this one and the first lacked the end of its last line, put that in: " +
+           command_for("sed 's/\\xEF\\xBB\\xBF/\\n/g'", form);
 }
 
 bool has_regular_words(std::string_view line) {
@@ -201,33 +221,35 @@ bool is_three_letter_code(std::string_view line) {
 }
 
 bool is_prose(std::string_view line) {
-    constexpr std::size_t shortest_word = 3, shortest_name = 4;
+    constexpr std::size_t shortest_word = 3;
     const std::vector<std::string_view> words = words_of(line);
-    const auto is_small = [](std::string_view word) {
-        return std::all_of(word.begin(), word.end(), [](char c) { return c >= 'a' && c <= 'z'; });
-    };
-    const bool name =
-        words.size() > 1 && std::any_of(words.begin(), words.end(), [&](std::string_view word) {
-            return word.size() >= shortest_name && word[0] >= 'A' && word[0] <= 'Z' && is_small(word.substr(1));
-        });
-    if (name) return true;
+    if (words.size() > 1 && std::any_of(words.begin(), words.end(), is_capitalised)) return true;
     if (has_regular_words(line)) return false;
+    const bool nucleotides = line.find_first_not_of("ACGTUNacgtun \t") == std::string_view::npos;
+    if (line.find_first_of(nucleotides ? "Oo" : "OoUu") != std::string_view::npos) return true;
     const auto small = std::count_if(words.begin(), words.end(), [&](std::string_view word) {
         return word.size() >= shortest_word && is_small(word);
     });
     return small >= 2;
 }
 
-std::string header_id(std::string_view header, const std::function<std::string()>& place, bool& was_latin1) {
+bool is_name(std::string_view line) {
+    constexpr std::size_t longest_name = 40;
+    if (line.size() > longest_name) return false;
+    const std::vector<std::string_view> words = words_of(line);
+    return words.size() == 1 && is_capitalised(words[0]);
+}
+
+std::string header_id(std::string_view header, const std::function<std::string()>& place, const TextForm& form,
+                      bool& was_latin1) {
     header.remove_prefix(std::min(header.find_first_not_of(blanks), header.size()));
     if (header.find('\0') != std::string_view::npos)
         throw InputError(
             fmt::format("{}: a header with a zero byte; the file is damaged or no text; fetch it again", place()));
     if (is_pir_header(header))
-        throw InputError(
-            fmt::format("{}: '>{}' is a header of PIR's format, whose second line is text; make FASTA of it: sed -e "
-                        "'s/^>..;/>/' -e '/^>/{{n;d}}' FILE > NEW",
-                        place(), valid_utf8(header.substr(0, 30))));
+        throw InputError(fmt::format(
+            "{}: '>{}' is a header of PIR's format, whose second line is text; make FASTA of it: {}", place(),
+            valid_utf8(header.substr(0, 30)), command_for("sed -e 's/^>..;/>/' -e '/^>/{n;d;}'", form)));
     std::string id(header.substr(0, header.find_first_of(" \t\x01")));
     if (!is_utf8(id)) {
         was_latin1 = true;

@@ -305,7 +305,7 @@ ProteinInput read_proteins(const std::vector<std::string>& inputs, InputFormat f
 
     combine(counts, communicator);
     if (communicator.root())
-        for (const std::string& line : warnings(counts)) log_warning(line);
+        for (const std::string& line : warnings(counts, inputs)) log_warning(line);
     std::uint64_t sums[treatments + 2] = {};
     std::int64_t longest_id = 1;
     for (const ProteinRun& run : input.runs) {

@@ -26,13 +26,6 @@ std::vector<std::string> missing_classes(const LabelledProteins& proteins, std::
     return missing;
 }
 
-/// A word as a shell reads it.
-std::string shell_word(const std::string& text) {
-    std::string word = "'";
-    for (const char byte : text) word += byte == '\'' ? "'\\''" : std::string(1, byte);
-    return text.find_first_of(" \t'\"\\$&;|<>()*?[]#~`!{}") == std::string::npos ? text : word + "'";
-}
-
 /// What '-' or '.' in a label file means, and how it becomes coil.
 std::string advice(const LabelSource& source, const LabelKind& kind, bool coil_missing) {
     if (source.unlabelled.empty()) return "";
@@ -41,12 +34,10 @@ std::string advice(const LabelSource& source, const LabelKind& kind, bool coil_m
         both ? "; \"-\" and \".\" mean no label here" : fmt::format("; \"{}\" means no label here", source.unlabelled);
     // Coil is C of both kinds of structure; disorder has no such class.
     if (!coil_missing || kind.letters.find('C') == std::string::npos) return text;
-    const bool packed = source.file.ends_with(".gz") || source.file.ends_with(".bgz");
     const char* const letters = both ? "[-.]" : source.unlabelled == "." ? "[.]" : "-";
-    const std::string file = shell_word(source.file);
-    return text + fmt::format(": if {}: {}sed '/^>/!s/{}/C/g'{} > NEW_FILE",
+    return text + fmt::format(": if {}: {}, for FILE {}",
                               both ? "they stand for coil, replace them" : "it stands for coil, replace it",
-                              packed ? fmt::format("gzip -dc < {} | ", file) : "", letters, packed ? "" : " " + file);
+                              command_for(fmt::format("sed '/^>/!s/{}/C/g'", letters), source.form), source.file);
 }
 
 }  // namespace

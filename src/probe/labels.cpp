@@ -68,6 +68,14 @@ void check_length(std::size_t length, std::size_t wanted, const std::string& pla
                                      length, what, wanted, other));
 }
 
+/// DSSP writes coil as a blank, which is no letter of a FASTA file.
+void warn_of_blanks(const std::string& path, const std::vector<Record>& records, const Communicator& communicator) {
+    const auto found = std::find_if(records.begin(), records.end(), [](const Record& record) { return record.blanks; });
+    if (found == records.end() || !communicator.root()) return;
+    log_warning(fmt::format("{} has blanks between its labels, which count nothing; where they stand for coil, write C",
+                            record_place(path, *found)));
+}
+
 LabelledProteins read_structure(const LabelFiles& files, const Communicator& communicator) {
     LabelledProteins proteins;
     ToldSplits told;
@@ -77,7 +85,9 @@ LabelledProteins read_structure(const LabelFiles& files, const Communicator& com
     for (std::size_t k = 0; k < std::size(paths); ++k) {
         const std::string& path = *paths[k];
         if (path.empty()) continue;
-        const std::vector<Record> records = read_records(path, "the label file", communicator);
+        const RecordFile file = read_records(path, "the label file", communicator);
+        const std::vector<Record>& records = file.records;
+        warn_of_blanks(path, records, communicator);
         const RecordIndex index(path, "label", records);
         // The first file names the proteins; the others must have them all.
         const bool first = proteins.kinds.empty();
@@ -93,7 +103,7 @@ LabelledProteins read_structure(const LabelFiles& files, const Communicator& com
             told.splits.resize(records.size());
         }
         proteins.kinds.push_back(kinds[k]);
-        LabelSource source{path, ""};
+        LabelSource source{path, "", file.form};
         std::vector<std::int8_t>& labels = proteins.labels.emplace_back();
         labels.reserve(proteins.rows.back());
         for (std::size_t i = 0; i < proteins.count(); ++i) {
@@ -113,7 +123,7 @@ LabelledProteins read_structure(const LabelFiles& files, const Communicator& com
 
 /// Takes the labels of structure away where the mask is 0. Disorder stays: residues without structure are what it is.
 void apply_mask(LabelledProteins& proteins, const std::string& path, const Communicator& communicator) {
-    const std::vector<Record> records = read_records(path, "the mask", communicator);
+    const std::vector<Record> records = read_records(path, "the mask", communicator).records;
     const RecordIndex index(path, "mask", records);
     for (std::size_t i = 0; i < proteins.count(); ++i) {
         const Record& record = index.find(proteins.ids[i], proteins.file);
@@ -136,10 +146,10 @@ LabelledProteins read_localization(const std::string& path, const Communicator& 
     proteins.file = path;
     const std::span<const LabelKind> kinds = label_kinds(Task::localization);
     proteins.kinds.assign(kinds.begin(), kinds.end());
-    proteins.sources.assign(kinds.size(), {path, ""});
+    proteins.sources.assign(kinds.size(), {path, "", {}});
     proteins.labels.resize(kinds.size());
     proteins.rows = {0};
-    const std::vector<Record> records = read_records(path, "the label file", communicator);
+    const std::vector<Record> records = read_records(path, "the label file", communicator).records;
     const RecordIndex unique(path, "label", records);
     ToldSplits told;
     bool fields = false;
@@ -211,7 +221,7 @@ Residues read_residues(const std::string& path, const LabelledProteins& proteins
         const int id = vocabulary.residue_ids[byte];
         columns[byte] = id < 0 ? -1 : static_cast<int>(letters.find(vocabulary.pieces[static_cast<std::size_t>(id)]));
     }
-    const std::vector<Record> records = read_records(path, "the file of proteins", communicator);
+    const std::vector<Record> records = read_records(path, "the file of proteins", communicator).records;
     const RecordIndex index(path, "sequence", records);
     Residues residues{{}, {0}};
     for (std::size_t i = 0; i < proteins.count(); ++i) {

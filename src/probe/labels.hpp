@@ -26,6 +26,7 @@ struct LabelFiles {
 struct LabelSource {
     std::string file;
     std::string unlabelled;  ///< which of '-' and '.' the file has: letters that are no label
+    TextForm form;
 };
 
 /// The same on every rank: a byte a label, and the ids.

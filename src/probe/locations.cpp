@@ -69,8 +69,8 @@ std::optional<Split> split_word(const std::string& path, const Record& record, s
     std::string word = simple(field);
     if (deeploc && word == "test") return Split::test;
     if (deeploc && word == "train") return Split::train;
-    std::erase(word, '.');  // [test], (test)
-    if (word == "test" || word == "train" || word == "valid" || word == "validation" || word == "val")
+    std::erase(word, '.');
+    if (holds_split_word(field) || word == "val")  // [test], (test), testing
         throw refusal(
             path, record,
             fmt::format("'{}' behind the location is not known; write SET=train, SET=test or SET=validation", field));

@@ -20,10 +20,11 @@ namespace {
 constexpr std::string_view word_ends = " \t\x01";
 constexpr std::string_view white_space = " \t\v\f\x01";
 
-/// The lines of a file, each ended by LF.
-std::string read_lines(const std::string& path) {
+/// The lines of a file, each ended by LF, and what they were in the file.
+std::string read_lines(const std::string& path, TextForm& form) {
     ByteSource source(path);
     LineScanner scanner(source, 0);
+    form = text_form(scanner.peek(), source.gzip());
     std::string text;
     for (LinePiece piece; scanner.next(piece);) {
         text += piece.text();
@@ -33,13 +34,13 @@ std::string read_lines(const std::string& path) {
     return text;
 }
 
-void start_record(std::vector<Record>& records, std::string_view header, std::uint64_t number,
-                  const std::string& path) {
+void start_record(std::vector<Record>& records, std::string_view header, std::uint64_t number, const std::string& path,
+                  const TextForm& form) {
     Record& record = records.emplace_back();
     record.line = number;
     const auto place = [&] { return fmt::format("{}:{}", path, number); };
     bool was_latin1 = false;
-    record.id = header_id(header, place, was_latin1);
+    record.id = header_id(header, place, form, was_latin1);
     if (record.id.empty())
         throw InputError(fmt::format("{}: this header has no id; write >ID behind the '>'", place()));
     while (true) {
@@ -52,27 +53,36 @@ void start_record(std::vector<Record>& records, std::string_view header, std::ui
     record.fields.erase(record.fields.begin());  // the id
 }
 
-void add_letters(Record& record, std::string_view line, std::uint64_t number, const std::string& path) {
+void add_letters(Record& record, std::string_view line, std::uint64_t number, const std::string& path,
+                 const TextForm& form) {
+    const auto misplaced = [&](const char* what, std::size_t column, const std::string& advice) {
+        return InputError(fmt::format("{}:{}: record '{}' has {} in column {}, within its letters; {}", path, number,
+                                      record.id, what, column, advice));
+    };
+    if (const std::size_t mark = line.find(byte_order_mark); mark != std::string_view::npos)
+        throw misplaced("UTF-8's byte order mark", mark + 1, advice_on_mark(form));
+    const std::size_t last = line.find_last_not_of(white_space);
+    record.blanks = record.blanks || (last != std::string_view::npos && line.find_first_of(white_space) < last);
     for (std::size_t column = 1; column <= line.size(); ++column) {
         const char letter = line[column - 1];
-        if (letter == '>')
-            throw InputError(fmt::format("{}:{}: record '{}' has '>' in column {}, within its letters; {}", path,
-                                         number, record.id, column, advice_on(letter)));
+        if (letter == '>') throw misplaced("'>'", column, advice_on(letter, form));
         if (white_space.find(letter) == std::string_view::npos) record.text += letter;
     }
 }
 
 }  // namespace
 
-std::vector<Record> read_records(const std::string& path, const std::string& what, const Communicator& communicator) {
+RecordFile read_records(const std::string& path, const std::string& what, const Communicator& communicator) {
     std::string text;
-    on_root(communicator, [&] { text = read_lines(path); });
+    RecordFile file;
+    on_root(communicator, [&] { text = read_lines(path, file.form); });
     text = communicator.broadcast(text, 0);
+    communicator.broadcast(&file.form, sizeof file.form, 0);
 
-    if (recognise_format(text, path) != InputFormat::fasta)
+    if (recognise_format(text, path, file.form) != InputFormat::fasta)
         throw InputError(
             fmt::format("{}: {} must be FASTA, with a header '>ID' before the letters of each protein", path, what));
-    std::vector<Record> records;
+    std::vector<Record>& records = file.records;
     std::uint64_t number = 0;
     for (std::size_t begin = 0; begin < text.size();) {
         const std::size_t end = std::min(text.find('\n', begin), text.size());
@@ -80,16 +90,16 @@ std::vector<Record> read_records(const std::string& path, const std::string& wha
         begin = end + 1;
         ++number;
         if (line.starts_with('>'))
-            start_record(records, line.substr(1), number, path);
+            start_record(records, line.substr(1), number, path, file.form);
         else if (records.empty() && line.find_first_not_of(white_space) != std::string_view::npos)
             throw InputError(
                 fmt::format("{}:{}: '{}' where the first header is expected; a record begins with '>' and its "
                             "id, without anything before",
                             path, number, valid_utf8(line.substr(0, 20))));
         else if (!records.empty() && !is_comment(line))
-            add_letters(records.back(), line, number, path);
+            add_letters(records.back(), line, number, path, file.form);
     }
-    return records;
+    return file;
 }
 
 std::string record_place(const std::string& path, const Record& record) {

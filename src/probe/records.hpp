@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/content.hpp"
 #include "comm/communicator.hpp"
 
 namespace protalbert {
@@ -15,12 +16,18 @@ struct Record {
     std::vector<std::string> fields;  ///< the other words
     std::string text;                 ///< the lines behind the header, without white space
     std::uint64_t line = 0;           ///< of the header, from 1
+    bool blanks = false;              ///< there were some before letters of a line
+};
+
+struct RecordFile {
+    std::vector<Record> records;
+    TextForm form;  ///< for the commands of messages
 };
 
 /// A file's records, plain or gzip, read as protalbert_prepare reads FASTA; rank 0 reads, all ranks get them. `what`
 /// names the file's kind. Collective. Throws InputError for a file that cannot be read or is no FASTA, a header without
 /// id, and a '>' among the letters.
-std::vector<Record> read_records(const std::string& path, const std::string& what, const Communicator& communicator);
+RecordFile read_records(const std::string& path, const std::string& what, const Communicator& communicator);
 
 /// "FILE:LINE: ID".
 std::string record_place(const std::string& path, const Record& record);

@@ -29,36 +29,22 @@ bool is_one_of(std::string_view word, const std::array<std::string_view, N>& wor
     return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-/// test, testing, testset, train, trained, valid, validation, and what ends in one of them, as istest and
+/// What begins with train, test or valid, as testset and training do, or ends in one of them, as istest and
 /// crossvalidation do; but not strain, testis or protest.
 bool is_split_word(std::string_view word) {
-    constexpr std::array<std::string_view, 2> stems{"train", "test"};
-    constexpr std::array<std::string_view, 11> endings{"",       "s",  "set",  "sets", "ing",  "ings",
-                                                       "ingset", "ed", "data", "fold", "split"};
+    constexpr std::array<std::string_view, 4> firsts{"train", "testing", "tested", "valid"};
     constexpr std::array<std::string_view, 5> lasts{"train", "test", "training", "testing", "validation"};
-    constexpr std::array<std::string_view, 7> ends_of_others{"strain", "protest",  "contest", "attest",
-                                                             "latest", "greatest", "shortest"};
-    const auto is_last = [&](std::string_view last) { return word.ends_with(last); };
-    if (std::any_of(lasts.begin(), lasts.end(), is_last) &&
-        std::none_of(ends_of_others.begin(), ends_of_others.end(), is_last))
-        return true;
-    return word.starts_with("valid") || std::any_of(stems.begin(), stems.end(), [&](std::string_view stem) {
-               return word.starts_with(stem) && is_one_of(word.substr(stem.size()), endings);
-           });
-}
-
-/// Whether any word of `text` is about the split. Words end at what is no letter and before a capital behind a small
-/// letter (isTest).
-bool holds_split_word(std::string_view text) {
-    for (std::size_t first = 0; first < text.size();) {
-        std::size_t last = first;
-        while (last < text.size() && is_letter(text[last]) &&
-               (last == first || !is_upper(text[last]) || is_upper(text[last - 1])))
-            ++last;
-        if (last > first && is_split_word(lower(text.substr(first, last - first)))) return true;
-        first = std::max(last, first + 1);
-    }
-    return false;
+    // Testis, testosterone, testudo, testes, testacea.
+    constexpr std::array<std::string_view, 5> firsts_of_others{"testi", "testo", "testu", "teste", "testac"};
+    constexpr std::array<std::string_view, 7> lasts_of_others{"strain", "protest",  "contest", "attest",
+                                                              "latest", "greatest", "shortest"};
+    const auto begins = [&](std::string_view first) { return word.starts_with(first); };
+    const auto ends = [&](std::string_view last) { return word.ends_with(last); };
+    const auto any = [](const auto& parts, const auto& holds) {
+        return std::any_of(parts.begin(), parts.end(), holds);
+    };
+    return any(firsts, begins) || (begins("test") && !any(firsts_of_others, begins)) ||
+           (any(lasts, ends) && !any(lasts_of_others, ends));
 }
 
 /// KEY=VALUE or KEY:VALUE.
@@ -72,9 +58,13 @@ struct Field {
 bool seems_of_split(const Field& field) {
     // UniProt's: organism, its number, gene, evidence and version, none of which is ours.
     constexpr std::array<std::string_view, 5> uniprot{"os", "ox", "gn", "pe", "sv"};
-    constexpr std::array<std::string_view, 4> short_words{"val", "dev", "eval", "holdout"};
+    constexpr std::array<std::string_view, 7> short_words{"val", "dev", "eval", "holdout", "heldout", "isval", "isdev"};
+    const auto is_short_word = [&](std::string word) {
+        std::erase_if(word, [](char byte) { return byte == '-' || byte == '_'; });
+        return is_one_of(word, short_words);
+    };
     if (field.sign == '=' && is_one_of(field.key, uniprot)) return false;
-    return holds_split_word(field.text) || is_one_of(field.key, short_words) || is_one_of(field.value, short_words);
+    return holds_split_word(field.text) || is_short_word(field.key) || is_short_word(field.value);
 }
 
 /// The fields with '=' or ':'. Blanks around '=' do not part a field, nor do those behind the ':' of a word that is
@@ -110,6 +100,18 @@ struct Told {
 
 }  // namespace
 
+bool holds_split_word(std::string_view text) {
+    for (std::size_t first = 0; first < text.size();) {
+        std::size_t last = first;
+        while (last < text.size() && is_letter(text[last]) &&
+               (last == first || !is_upper(text[last]) || is_upper(text[last - 1])))
+            ++last;
+        if (last > first && is_split_word(lower(text.substr(first, last - first)))) return true;
+        first = std::max(last, first + 1);
+    }
+    return false;
+}
+
 const char* split_name(Split split) {
     switch (split) {
         case Split::train:
@@ -137,7 +139,7 @@ std::optional<Split> read_split(const std::string& path, const Record& record) {
         told = {value, field.text};
     };
 
-    if (record.id.find('=') != std::string::npos && holds_split_word(record.id))
+    if (record.id.find_first_of("=:") != std::string::npos && holds_split_word(record.id))
         throw unknown(record.id, "write a blank behind the id and the split behind that, as in >ID SET=test");
     Told<Split> set;
     Told<bool> validation;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "probe/records.hpp"
 
@@ -12,6 +13,10 @@ namespace protalbert {
 
 /// none: left out of everything.
 enum class Split : std::uint8_t { train, validation, test, none };
+
+/// Whether any word of `text` is about the split (test, trained, isTest), and not strain or testis. Words end at what
+/// is no letter and before a capital behind a small letter.
+bool holds_split_word(std::string_view text);
 
 const char* split_name(Split split);
 

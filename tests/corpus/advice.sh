@@ -20,37 +20,62 @@ follow() {
     message=$("$prepare" "$file" --output refused.h5 2>&1)
     code=$?
     [ $code -eq 2 ] && grep -qF -- "$pattern" <<< "$message" || fail "$file: exit code $code, wanted '$pattern': $message"
-    command=$(grep -oP '\b(sed|iconv|zcat) (?:(?! > NEW).)* > NEW' <<< "$message" | head -n 1)
+    command=$(grep -oP '\b(sed|iconv|gzip -dc|tr) (?:(?! > NEW).)* > NEW' <<< "$message" | head -n 1)
     [ -n "$command" ] || { fail "$file: no command in: $message"; return; }
     rm -f NEW corpus.h5
-    eval "${command//FILE/$file}" || fail "$file: $command"
+    eval "${command//FILE/"$file"}" || fail "$file: $command"
     "$prepare" NEW --output corpus.h5 > log 2>&1 || { fail "$file: after '$command': $(cat log)"; return; }
     "$check" holds corpus.h5 "$expected" || fail "$file: other proteins after '$command'"
 }
 
 printf '>one\nMKVLA\n>two\nACDEF\n>three some name\nGHIKL\n' > expected.fasta
-printf '>one\nMKVLA\n>two\nACDEF>three some name\nGHIKL\n' > joined.fasta
-printf '>one\nMKVLA\n>two\nACDEF*>three some name\nGHIKL\n' > joined_stop.fasta
-printf '>P1;one\nONE NAME\n MKVLA*\n\n>P1;two\nNAME\nACDEF\n*\n>F1;three\nA NAME\nGHI\nKL*\n' > letters.pir
-printf '; by hand\n# twice\n>one\nMKVLA\n>two\nACDEF\n;three\n>three\nGHIKL\n' > comment.fasta
-printf 'MKVLA\nACDEF\nGHIKL\n' > lines.txt
 printf 'M K V L A\nA C D E F\nG H I K L\n' > expected.txt
-printf '>one\n-MKV.LA\n>two\nACD--EF\n>three\nGHIKL---\n' > aligned.fasta
-printf '>one\n1 MKV\n4 LA\n>two\n1 ACDEF\n>three\n1 GHIKL\n' > numbered.fasta
+
+# Each kind of text as it is, with the ends of lines of Windows and of old Macs, and within gzip.
+printf '>one\nMKVLA\n>two\nACDEF>three some name\nGHIKL\n' > joined
+printf '>one\nMKVLA\n>two\nACDEF*>three some name\nGHIKL\n' > joined_stop
+printf '\xef\xbb\xbf>one\nMKVLA\n>two\nACDEF\xef\xbb\xbf>three some name\nGHIKL\n' > joined_mark
+printf '>P1;one\nONE NAME\n MKVLA*\n\n>P1;two\n\nACDEF\n*\n>F1;three\nA NAME\nGHI\nKL*\n' > pir
+printf '; by hand\n# twice\n>one\nMKVLA\n>two\nACDEF\n;three\n>three\nGHIKL\n' > comment
+printf '\xef\xbb\xbf \n  # by hand\n\t; twice\n>one\nMKVLA\n>two\nACDEF\n>three\nGHIKL\n' > comment_behind_blanks
+printf '>one\n-MKV.LA\n>two\nACD--EF\n>three\nGHIKL---\n' > aligned
+printf '>one\n1 MKV\n4 LA\n>two\n1 ACDEF\n>three\n1 GHIKL\n' > numbered
+printf '>one\nMK VLOA\n>two\nACDEF\n>three\nGHIKL\n' > blanks
+printf '>one\nMKVLOA\n>two\nACDEF\n>three\nGHIKL\n' > expected_blanks.fasta
+printf 'MKVLA\nACDEF\nGHIKL\n' > lines
+each() {
+    local name=$1 pattern=$2 expected=$3 ends=cat
+    case $kind in
+        crlf) ends="sed s/\$/\r/" ;;
+        cr*) ends="tr \n \r" ;;
+    esac
+    $ends < "$name" > "$name.$kind"
+    if [[ $kind = *.gz ]]; then gzip < "$name.$kind" > packed && mv packed "$name.$kind"; fi
+    follow "$name.$kind" "$name.$kind$pattern" "$expected"
+}
+for kind in lf crlf cr lf.gz cr.gz; do
+    each joined ":4: record 'two' has '>' in column 6" expected.fasta
+    each pir ":1: '>P1;one' is a header of PIR" expected.fasta
+done
+for kind in lf crlf cr.gz; do
+    each joined_stop ":4: record 'two' has '>' in column 7" expected.fasta
+    each joined_mark ":4: record 'two' has UTF-8's byte order mark in column 6" expected.fasta
+    each comment " begins with a comment" expected.fasta
+    each comment_behind_blanks " begins with a comment" expected.fasta
+    each aligned ":2: record 'one' has '-'" expected.fasta
+    each numbered ":2: record 'one' has '1'" expected.fasta
+    each blanks ":2: record 'one' has words where its residues are expected" expected_blanks.fasta
+    each lines " is neither FASTA nor the text format" expected.txt
+done
+
 iconv -f UTF-8 -t UTF-16 expected.fasta > marked.fasta
 iconv -f UTF-8 -t UTF-16LE expected.fasta > little.fasta
 iconv -f UTF-8 -t UTF-16BE expected.fasta > big.fasta
+gzip -c little.fasta > little.fasta.gz
 gzip -c expected.fasta | gzip > twice.fasta.gz
-
-follow joined.fasta "joined.fasta:4: record 'two' has '>' in column 6" expected.fasta
-follow joined_stop.fasta "joined_stop.fasta:4: record 'two' has '>' in column 7" expected.fasta
-follow letters.pir "letters.pir:1: '>P1;one' is a header of PIR" expected.fasta
-follow comment.fasta "comment.fasta begins with a comment" expected.fasta
-follow lines.txt "lines.txt is neither FASTA nor the text format" expected.txt
-follow aligned.fasta "aligned.fasta:2: record 'one' has '-'" expected.fasta
-follow numbered.fasta "numbered.fasta:2: record 'one' has '1'" expected.fasta
 follow marked.fasta "marked.fasta is text in UTF-16" expected.fasta
 follow little.fasta "little.fasta is text in UTF-16LE" expected.fasta
+follow little.fasta.gz "little.fasta.gz is gzip, and what it holds is text in UTF-16LE" expected.fasta
 follow big.fasta "big.fasta is text in UTF-16BE" expected.fasta
 follow twice.fasta.gz "twice.fasta.gz is compressed twice" expected.fasta
 

@@ -32,8 +32,8 @@ TEST(InputPlan, SharesPlainBytesOutAndKeepsGzipWhole) {
             for (const InputPart& part : parts) {
                 EXPECT_EQ(part.path, inputs[part.file]);
                 EXPECT_EQ(part.format, InputFormat::fasta);
-                EXPECT_EQ(part.gzip, part.file == 1 || part.file == 3);
-                if (part.gzip) {
+                EXPECT_EQ(part.form.gzip, part.file == 1 || part.file == 3);
+                if (part.form.gzip) {
                     ++whole[part.file];
                     EXPECT_EQ(part.begin, 0U);
                     EXPECT_EQ(part.end, end_of_file);
@@ -63,7 +63,7 @@ TEST(InputPlan, GivesRanksWithGzipFewerPlainBytes) {
     const std::vector<std::string> inputs = {append_gzip(folder, "g.gz", ">a\n" + random),
                                              folder.write("p", ">a\n" + random)};
     const auto plan = plan_input(inputs, InputFormat::automatic, 3);
-    for (const InputPart& part : plan[0]) EXPECT_TRUE(part.gzip);
+    for (const InputPart& part : plan[0]) EXPECT_TRUE(part.form.gzip);
     EXPECT_NEAR(static_cast<double>(plan[1].at(0).bytes), 50000, 10);
     EXPECT_NEAR(static_cast<double>(plan[2].at(0).bytes), 50000, 10);
 }

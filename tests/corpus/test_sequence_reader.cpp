@@ -42,7 +42,8 @@ TEST(SequenceReader, ReadsFasta) {
     EXPECT_EQ(result.counts.stops, 3U);
     EXPECT_EQ(result.counts.empty_records, 2U);
     EXPECT_EQ(result.records[1].position, 15U);
-    EXPECT_EQ(result.counts.nucleotides, 3U);
+    ASSERT_EQ(result.counts.contents.size(), 1U);
+    EXPECT_EQ(result.counts.contents[0].nucleotides, 3U);
     EXPECT_TRUE(result.counts.remarks.empty());
     EXPECT_EQ(result.records[1].line, 4U);
     EXPECT_TRUE(result.records[1].starts_document);
@@ -293,7 +294,13 @@ TEST(SequenceReader, NeverReadsAsResiduesWhatBelongsToNoSequence) {
         };
         EXPECT_MESSAGE(refused(">a\nMK>b some name\nVL\n"), "f.fa:2: record 'a' has '>' in column 3");
         EXPECT_MESSAGE(refused(">a\nMK*>b some name\nVL\n"), "f.fa:2: record 'a' has '>' in column 4");
-        EXPECT_MESSAGE(refused("M K > b\n"), "f.fa:1: the sequence has '>'");
+        EXPECT_MESSAGE(refused("M K > b\n"), "f.fa:1: '>' in column 5 begins a header of FASTA");
+        EXPECT_MESSAGE(refused("M K\nM K>b\n"), "f.fa:2: '>' in column 4 begins a header of FASTA");
+        EXPECT_MESSAGE(refused("M K\n>b\nVL\n"), "f.fa:2: '>' in column 1 begins a header of FASTA");
+        EXPECT_MESSAGE(refused(">a\nMK\xEF\xBB\xBF>b\nVL\n"),
+                       "f.fa:2: record 'a' has UTF-8's byte order mark in column 3");
+        EXPECT_MESSAGE(refused("M K\nM K\xEF\xBB\xBF V\n"),
+                       "f.fa:2: the sequence has UTF-8's byte order mark in column 4");
         for (const char* code : {"P1", "F1", "DL", "DC", "RL", "RC", "N1", "N3", "XX"})
             EXPECT_MESSAGE(refused(fmt::format(">one\nMK\n>{};AAA\nNAME\nMK*\n", code)), "f.fa:3: '>");
         const ReadResult comments = read_file(folder.write("f.fa", ">a\n;MK\nVL\n#MK\n>b\n;\nM\n"), invalid);
@@ -326,7 +333,19 @@ TEST(SequenceReader, RefusesProseAndRemarksOnIrregularWords) {
     const ReadResult words = read_file(folder.write("f.fa", ">a\nLYSINE RICH PEPTIDE\nMK VL A\n"));
     ASSERT_EQ(words.counts.remarks.size(), 1U);
     EXPECT_MESSAGE(words.counts.remarks[0], "f.fa:2: 'LYSINE RICH PEPTIDE' was read as residues");
-    for (const std::string name : {"Homo sapiens", "Lysozyme C", "hypothetical\tprotein", "Hemoglobin alpha"})
+    // What is shorter than the residues behind it is text where it looks like words; residues fill their lines.
+    const std::string residues = "MKVLAAGITRSWYACDEFGHIKLM\n";
+    for (const std::string name : {"LYSINE RICH PEPTIDE", "KINASE \tDNA", "Length", " Length ", "Chain"}) {
+        const std::string path = folder.write("f.fa", ">a\n" + residues + name + "\n" + residues + ">b\nV\n");
+        for (const InvalidLetters invalid : {InvalidLetters::error, InvalidLetters::unknown})
+            EXPECT_MESSAGE(message_of([&] { read_file(path, invalid); }),
+                           "f.fa:3: record 'a' has words where its residues are expected: '" + name + "'");
+        EXPECT_EQ(show(read_file(path, InvalidLetters::skip)), "b:V");
+    }
+    EXPECT_EQ(show(read_file(folder.write("f.fa", ">a\nMkvla\nMkvla\nMKV A\nMKVLA\n>b\nChain\n>c\nMKVLAG\n"))),
+              "a:MKVLAMKVLAMKVAMKVLA b:CHAIN c:MKVLAG");
+    for (const std::string name : {"Homo sapiens", "Lysozyme C", "hypothetical\tprotein", "Hemoglobin alpha",
+                                   "LYSOZYME C PRECURSOR", "UNKNOWN PROTEIN"})
         EXPECT_MESSAGE(message_of([&] { read_file(folder.write("f.fa", ">a\nMK\n" + name + "\n>b\nV\n")); }),
                        "f.fa:3: record 'a' has words where its residues are expected");
     EXPECT_MESSAGE(message_of([&] { read_file(folder.write("f.fa", ">p1;a\nNAME\nMK*\n")); }), "f.fa:1: '>p1;a'");
@@ -349,7 +368,7 @@ TEST(SequenceReader, ReadsIdsThatAreNotUtf8AsLatin1) {
 TEST(SequenceReader, WarnsOfGenes) {
     const Folder folder;
     const auto warns = [&](const std::string& content) {
-        const std::vector<std::string> lines = warnings(read_file(folder.write("f", content)).counts);
+        const std::vector<std::string> lines = warnings(read_file(folder.write("f", content)).counts, {"f"});
         return !lines.empty() && lines.back().find("genes") != std::string::npos;
     };
     const std::string gene = "ATGACGGTTCAGTTCAACGGTACCAAGTNTGCCTTTGAA",
@@ -360,6 +379,7 @@ TEST(SequenceReader, WarnsOfGenes) {
     EXPECT_TRUE(warns(">a\n" + rna + "\n>b\n" + rna + "\n"));
     EXPECT_TRUE(warns(">a\n" + gene.substr(0, 20) + "\n>b\n" + gene.substr(0, 19) + "\n>c\n" + gene.substr(0, 18)));
     EXPECT_TRUE(warns(">a\n" + protein + protein + "\n>b\n" + gene + "\n"));
+    EXPECT_TRUE(warns(">a\n" + protein + "\n>primer\n" + gene.substr(0, 18) + "\n"));
     EXPECT_FALSE(warns(">a\n" + protein + "\n>b\n" + protein + "\n"));
     EXPECT_FALSE(warns(">a\nGATACA\n"));
     std::string many = ">peptide\n" + gene + "\n";
@@ -367,15 +387,39 @@ TEST(SequenceReader, WarnsOfGenes) {
     EXPECT_FALSE(warns(many));
 }
 
+TEST(SequenceReader, WarnsOfEachInput) {
+    InputCounts counts;
+    counts.contents = {{.input = 0, .letters = 0x3FFFFFF, .records = 100, .residues = 30000, .nucleotides = 9000},
+                       {.input = 2, .letters = 0x3FFFFFF, .records = 10, .residues = 300, .nucleotide_records = 9}};
+    const std::vector<std::string> lines = warnings(counts, {"proteins", "other", "genes"});
+    ASSERT_EQ(lines.size(), 1U);
+    EXPECT_MESSAGE(lines[0], "genes looks like genes and not like proteins");
+    counts.contents.assign(11, counts.contents[1]);
+    for (std::uint32_t i = 0; i < 11; ++i) counts.contents[i].input = i;
+    const std::vector<std::string> many = warnings(counts, std::vector<std::string>(11, "f"));
+    ASSERT_EQ(many.size(), 9U);
+    EXPECT_MESSAGE(many[8], "and 3 more inputs like these");
+}
+
+TEST(SequenceReader, WarnsOfColumns) {
+    const Folder folder;
+    std::string column = "M H\n", peptides = "M K V\n";
+    for (int i = 0; i < 10; ++i) column += "K E\n", peptides += "A C D\n";
+    const std::vector<std::string> lines = warnings(read_file(folder.write("t", column)).counts, {"t"});
+    ASSERT_EQ(lines.size(), 1U);
+    EXPECT_MESSAGE(lines[0], "t has 22 residues in 11 records");
+    EXPECT_TRUE(warnings(read_file(folder.write("t", peptides)).counts, {"t"}).empty());
+}
+
 TEST(SequenceReader, WarnsOfLabels) {
     const Folder folder;
     const auto told = [&](const std::string& content) {
-        return warnings(read_file(folder.write("f", content)).counts);
+        return warnings(read_file(folder.write("f", content)).counts, {"f"});
     };
     std::string labels = ">a\n", peptides = ">a\n";
     for (int i = 0; i < 30; ++i) labels += "HHHEEcC\n", peptides += "MKVLAAGITR\n";
     ASSERT_EQ(told(labels).size(), 1U);
-    EXPECT_MESSAGE(told(labels)[0], "only the letters CEH occur in 210 residues");
+    EXPECT_MESSAGE(told(labels)[0], "f has only the letters CEH in 210 residues");
     EXPECT_TRUE(told(peptides + "SW\n").empty());
     EXPECT_TRUE(told(">a\nAGAGAGAGAGS\n").empty());
 }

@@ -4,6 +4,7 @@ import gzip
 import os
 import random
 import re
+import shlex
 import subprocess
 import unittest
 
@@ -21,9 +22,9 @@ STRUCTURE, LOCALIZATION = os.path.join(REAL, "secondary_structure"), os.path.joi
 
 class Inputs(Files):
     def follow(self, line, output):
-        """Carries out the shell command that a warning advises, as one would; its NEW_FILE is `output`."""
-        command = re.search(r"replace (?:it|them): (.*) > NEW_FILE$", line).group(1)
-        subprocess.run(f"{command} > {output}", shell=True, check=True)
+        """Carries out the shell command that a warning advises, as one would; its NEW is `output`."""
+        command, name = re.search(r"replace (?:it|them): (.*) > NEW, for FILE (.*)$", line).groups()
+        subprocess.run(f"{command.replace('FILE', shlex.quote(name))} > {output}", shell=True, check=True)
 
     # Classes without labels.
 
@@ -46,8 +47,14 @@ class Inputs(Files):
         self.assertEqual(read("coil.fasta"), read("labels.fasta"))
         with gzip.open("dash.fasta.gz", "wb") as file:
             file.write(read("dash.fasta"))
-        self.follow(self.warnings(self.train("dash.fasta.gz", "coil.h5", "--no-baselines"))[0], "coil.fasta")
-        self.assertEqual(read("coil.fasta"), read("labels.fasta"))
+        write("mac.fasta", read("dash.fasta").decode().replace("\n", "\r"))
+        for name in "dash.fasta.gz", "mac.fasta":
+            self.follow(self.warnings(self.train(name, "coil.h5", "--no-baselines"))[0], "coil.fasta")
+            self.assertEqual(read("coil.fasta"), read("labels.fasta"))
+        # A blank is no letter, which is said before the lengths differ.
+        self.write_labels("blank.fasta", [labels.replace("C", " ") for labels in self.labels])
+        self.assertIn("has blanks between its labels, which count nothing; where they stand for coil, write C",
+                      self.train("blank.fasta", "coil.h5", "--no-baselines", code=2))
 
     def test_classes_without_labels(self):
         # No '-' in the file: no words about it.

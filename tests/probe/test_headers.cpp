@@ -54,7 +54,7 @@ TEST(Split, OfTheDocumentedFieldsAlone) {
         {"test train validation", std::nullopt},
         // Fields of others: 'train' is in strain, 'test' in testis.
         {"strain=K12 tissue=testis OX=9606 GN=TEST PE=1 SET=train", Split::train},
-        {"[strain=K12] Genus:Testudo hormone=Testosterone part=trainer", std::nullopt},
+        {"[strain=K12] Genus:Testudo hormone=Testosterone gene=TESTIN", std::nullopt},
         {"TARGET=Nucleus SET=test", Split::test},
     };
     for (const auto& entry : cases) {
@@ -71,7 +71,8 @@ TEST(Split, WhatSeemsToBeOneIsRefused) {
         "part=test_1",     "part=cv1-train",   "VALID=True",     "validated=1",  "split=val",       "split=dev",
         "val=1",           "fold:holdout",     "SET=dev",        "SET=valid",    "SET=holdout",     "SET=",
         "SET=test,",       "SET=\"test\"",     "VALIDATION=",    "VALIDATION=1", "VALIDATION:True", "split: test",
-        "split = test",    "trainTestSplit=0",
+        "split = test",    "trainTestSplit=0", "part=trainer",   "TESTA=1",      "TESTPROTEIN=1",   "tested=yes",
+        "isval=1",         "held-out=1",
     };
     for (const char* const field : fields) {
         SCOPED_TRACE(field);
@@ -81,9 +82,11 @@ TEST(Split, WhatSeemsToBeOneIsRefused) {
             << text;
     }
     // The first word of a header is the id.
-    Record glued = record("");
-    glued.id = "p1|SET=test";
-    EXPECT_NE(refusal([&] { read_split("labels.fasta", glued); }), "");
+    for (const char* const id : {"p1|SET=test", "p1|split:test"}) {
+        Record glued = record("");
+        glued.id = id;
+        EXPECT_NE(refusal([&] { read_split("labels.fasta", glued); }), "");
+    }
 }
 
 TEST(Split, ContradictionsAreRefused) {
@@ -148,8 +151,9 @@ TEST(Locations, OfDeepLocAndFlip) {
 TEST(Locations, WhatIsNeitherIsRefused) {
     for (const char* const header :
          {"", "Nucleus", "Moon-S", "TARGET=Moon SET=train", "TARGET= SET=train", "TARGET:Nucleus",
-          "TARGET=Nucleus TARGET=Plastid", "Nucleus-S [test]", "Nucleus-S validation", "TARGET=Nucleus test",
-          "Nucleus-S test SET=train", "Nucleus-S split=test", "TARGET=Nucleus STAGE=test", "Nucleus-X test"}) {
+          "TARGET=Nucleus TARGET=Plastid", "Nucleus-S [test]", "Nucleus-S validation", "Nucleus-S testing",
+          "Nucleus-S val", "TARGET=Nucleus test", "Nucleus-S test SET=train", "Nucleus-S split=test",
+          "TARGET=Nucleus STAGE=test", "Nucleus-X test"}) {
         SCOPED_TRACE(header);
         const std::string text = refusal([&] { read_location("places.fasta", record(header)); });
         EXPECT_NE(text.find("places.fasta:7: p1"), std::string::npos) << text;
