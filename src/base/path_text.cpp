@@ -26,9 +26,9 @@ std::map<std::string, std::string> environment_variables() {
         const std::size_t equals = text.find('=');
         if (equals != std::string::npos) variables.emplace(text.substr(0, equals), text.substr(equals + 1));
     }
-    std::string& home = variables["HOME"];
-    if (const passwd* user = home.empty() ? getpwuid(getuid()) : nullptr)
-        if (user->pw_dir) home = user->pw_dir;
+    const auto home = variables.find("HOME");
+    if (home == variables.end() || home->second.empty())
+        if (const passwd* user = getpwuid(getuid()); user && user->pw_dir) variables["HOME"] = user->pw_dir;
     return variables;
 }
 

@@ -7,8 +7,11 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <numeric>
+#include <string>
 
+#include "base/content.hpp"
 #include "base/error.hpp"
 #include "base/file_system.hpp"
 #include "comm/program.hpp"
@@ -25,6 +28,16 @@ constexpr std::uint64_t largest_piece = std::uint64_t{1} << 30;
 
 /// Its messages become exceptions: nothing is printed behind them.
 void silence_hdf5() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+void require_hdf5(const std::string& path) {
+    if (H5Fis_hdf5(path.c_str()) > 0) return;
+    std::string start(telling_bytes, '\0');
+    std::ifstream stream(path, std::ios::binary);
+    stream.read(start.data(), static_cast<std::streamsize>(start.size()));
+    start.resize(static_cast<std::size_t>(stream.gcount()));
+    const std::string other = foreign_content(start).value_or("");
+    throw InputError(fmt::format("{} is not an HDF5 file{}", path, other.empty() ? "" : ": it " + other));
+}
 
 herr_t close_shared_file(hid_t file) {
     if (unwinding()) return 0;  // collective: the other ranks may never come
@@ -164,7 +177,7 @@ Hdf5File Hdf5File::open(const std::string& path, const Communicator& communicato
         require_readable_file(path, "HDF5 file");
         check_seal(path);
         silence_hdf5();
-        if (H5Fis_hdf5(path.c_str()) <= 0) throw InputError(fmt::format("{} is not an HDF5 file", path));
+        require_hdf5(path);
         if (writable && access(path.c_str(), W_OK) != 0)
             throw Error(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
     });
@@ -200,7 +213,7 @@ Hdf5File Hdf5File::open_alone(const std::string& path, std::uint64_t seal_end) {
     require_readable_file(path, "HDF5 file");
     check_seal(path, seal_end);
     silence_hdf5();
-    if (H5Fis_hdf5(path.c_str()) <= 0) throw InputError(fmt::format("{} is not an HDF5 file", path));
+    require_hdf5(path);
     Hdf5File file;
     file.path_ = path;
     const Handle access = file_access(nullptr);

@@ -114,6 +114,10 @@ TEST(InputPlan, RefusesWhatCannotBeRead) {
     const std::pair<std::string, std::string> foreign[] = {
         {"\x28\xB5\x2F\xFDxxxxx", "zstd"},
         {"BZh91AY", "bzip2"},
+        {"\x02\x21\x4C\x18xxxx", "lz4"},
+        {"\x78\x9Cxxxx", "zlib (pigz -d)"},
+        {std::string("\x89LZO\0\r\n\x1A\n", 9), "lzop"},
+        {"070701000000", "a cpio archive"},
         {"\x1F\x9D\x90xxx", "compressed with compress"},
         {"PK\x03\x04xx", "zip archive"},
         {"7z\xBC\xAF\x27\x1Cxx", "7-Zip"},
