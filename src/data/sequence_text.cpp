@@ -235,9 +235,9 @@ bool is_prose(std::string_view line) {
 
 bool is_name(std::string_view line) {
     constexpr std::size_t longest_name = 40;
-    if (line.size() > longest_name) return false;
-    const std::vector<std::string_view> words = words_of(line);
-    return words.size() == 1 && is_capitalised(words[0]);
+    const std::size_t begin = std::min(line.find_first_not_of(blanks), line.size());
+    const std::string_view word = line.substr(begin, line.find_last_not_of(blanks) + 1 - begin);
+    return word.size() <= longest_name && is_capitalised(word);
 }
 
 std::string header_id(std::string_view header, const std::function<std::string()>& place, const TextForm& form,
