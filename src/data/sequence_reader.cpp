@@ -32,7 +32,7 @@ constexpr std::size_t shortest_gene = 15;
 // Of a record's letters: proteins have a quarter of these letters, silk's longest repeats half; genes may have some
 // that are not determined.
 constexpr double nucleotide_share = 0.95;
-constexpr int letter_shift = 32;
+constexpr std::size_t letter_shift = 32;
 
 std::array<std::uint64_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
     std::array<std::uint64_t, 256> classes{};
@@ -49,9 +49,8 @@ std::array<std::uint64_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
     }
     for (const char letter : std::string_view("ACGTUNacgtun"))
         classes[static_cast<unsigned char>(letter)] |= is_nucleotide;
-    for (int i = 0; i < 26; ++i)
-        for (const char first : {'A', 'a'})
-            classes[static_cast<std::size_t>(first + i)] |= std::uint64_t{1} << (letter_shift + i);
+    for (std::size_t i = 0; i < 26; ++i)
+        for (const std::size_t first : {'A', 'a'}) classes[first + i] |= std::uint64_t{1} << (letter_shift + i);
     return classes;
 }
 
