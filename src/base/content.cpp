@@ -1,6 +1,7 @@
 #include "base/content.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -115,22 +116,29 @@ bool begins_like(std::string_view text, std::string_view lower_case) {
 }  // namespace
 
 std::string_view without_byte_order_mark(std::string_view text) {
-    if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
+    while (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
     return text;
 }
 
 TextForm text_form(std::string_view start, bool gzip) {
-    TextForm form{gzip, false};
+    TextForm form{gzip, false, start.find(byte_order_mark) != std::string_view::npos};
     for (std::size_t i = 0; i + 1 < start.size() && !form.carriage_returns; ++i)
         form.carriage_returns = start[i] == '\r' && start[i + 1] != '\n';
     return form;
 }
 
 std::string command_for(const std::string& program, const TextForm& form) {
-    if (!form.gzip && !form.carriage_returns) return fmt::format("{} FILE > NEW", program);
-    const char* const lines = form.gzip ? "gzip -dc < FILE | " : "";
-    const char* const ends = form.gzip ? "tr '\\r' '\\n' | " : "tr '\\r' '\\n' < FILE | ";
-    return fmt::format("{}{}{} > NEW", lines, form.carriage_returns ? ends : "", program);
+    std::string command = form.gzip ? "gzip -dc < FILE" : "";
+    for (const std::string& next : {std::string(form.carriage_returns ? "tr '\\r' '\\n'" : ""), program})
+        if (!next.empty()) command += command.empty() ? next + " < FILE" : " | " + next;
+    return command + " > NEW";
+}
+
+std::string sed_command(const std::vector<std::string>& expressions, const TextForm& form) {
+    std::vector<std::string> all = expressions;
+    if (form.marks) all.insert(all.begin(), "s/^\\(\\xEF\\xBB\\xBF\\)*//");
+    if (all.size() == 1) return command_for(fmt::format("sed '{}'", all[0]), form);
+    return command_for(fmt::format("sed -e '{}'", fmt::join(all, "' -e '")), form);
 }
 
 std::optional<std::string> foreign_content(std::string_view start, bool gzip) {

@@ -18,6 +18,7 @@ namespace {
 // Of all letters, where single records are too short to tell; and of all records.
 constexpr double nucleotides_of_all = 0.9;
 constexpr double genes_of_all = 0.25;
+constexpr double several_genes_of_all = 0.1;
 constexpr std::uint64_t fewest_letters = 50;
 // A set of proteins has all twenty letters; labels of structure have three or eight.
 constexpr int letters_of_labels = 9;
@@ -60,8 +61,11 @@ std::string suspicion(const InputContent& content) {
     const auto share = [](std::uint64_t part, std::uint64_t whole) {
         return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
     };
+    if (content.records > 0 && content.residues == 0)
+        return fmt::format("has no residues in {} records", format_count(content.records));
     const double nucleotides = share(content.nucleotides, content.residues);
-    if (share(content.nucleotide_records, content.records) >= genes_of_all ||
+    const double genes = share(content.nucleotide_records, content.records);
+    if (genes >= genes_of_all || (content.nucleotide_records > 1 && genes >= several_genes_of_all) ||
         (content.residues >= fewest_letters && nucleotides >= nucleotides_of_all))
         return fmt::format(
             "looks like genes and not like proteins: {:.1f} % of the letters are A, C, G, T, U or N, and {} of {} "

@@ -92,7 +92,7 @@ class LineScanner {
         piece.size = size;
         piece.position = position_;
         piece.line_position = line_position_;
-        if (piece.starts && piece.text().starts_with(byte_order_mark)) {
+        while (piece.starts && piece.text().starts_with(byte_order_mark)) {
             piece.data += byte_order_mark.size();
             piece.size -= byte_order_mark.size();
             piece.position += byte_order_mark.size();

@@ -32,6 +32,7 @@ constexpr std::size_t shortest_gene = 15;
 // Of a record's letters: proteins have a quarter of these letters, silk's longest repeats half; genes may have some
 // that are not determined.
 constexpr double nucleotide_share = 0.95;
+constexpr unsigned char end_of_dos_file = 0x1A;
 constexpr std::size_t letter_shift = 32;
 
 std::array<std::uint64_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
@@ -83,9 +84,11 @@ class Parser {
     void start_fasta_record(const LinePiece& piece);
     void add_fasta_residues(const LinePiece& piece);
     void check_words(std::string_view line);
-    void suspect(std::string_view line) { suspect_ = {here_, std::string(line)}; }
+    void suspect(std::string_view line, bool words);
     void settle_suspicion(const LinePiece& piece);
+    void check_comment(const LinePiece& piece) const;
     void found_words(std::string_view line, const Spot& spot);
+    void refuse_three_letter_code(std::string_view line);
     // Text: a record is a line.
     void read_text(LineScanner& scanner);
     void add_text_residues(const LinePiece& piece);
@@ -132,7 +135,9 @@ class Parser {
     struct Suspect {
         Spot spot;
         std::string line;
+        bool words = false;  // it looks like some
     } suspect_;
+    bool plain_lines_ = false;  // the record's lines so far had no blanks within
 };
 
 std::string Parser::place(const Spot& spot) const {
@@ -153,6 +158,7 @@ void Parser::start_record(std::uint64_t position) {
     bad_ = stop_pending_ = false;
     replaced_ = unknown_ = nucleotides_ = letters_ = 0;
     suspect_.line.clear();
+    plain_lines_ = false;
 }
 
 void Parser::remark_once(bool& made, const std::function<std::string()>& text) {
@@ -189,15 +195,16 @@ void Parser::finish_record() {
 void Parser::other_letter(char letter, const Spot& spot) {
     const auto byte = static_cast<unsigned char>(letter);
     if (classes_[byte] & is_alien)
-        throw InputError(
-            fmt::format("{}: {} has the byte 0x{:02x} in column {}, which no sequence holds; the file is "
-                        "damaged or no text",
-                        place(spot), record_name(), byte, spot.column()));
+        throw InputError(fmt::format(
+            "{}: {} has the byte 0x{:02x} in column {}, which no sequence holds; {}", place(spot), record_name(), byte,
+            spot.column(),
+            byte == end_of_dos_file ? "it ends files of DOS; take it out: " + command_for("tr -d '\\032'", part_.form)
+                                    : "the file is damaged or no text"));
     // Two proteins that became one are no letter to skip or to read as X.
     if (letter == '>' && part_.format == InputFormat::text)
         throw InputError(
-            fmt::format("{}: '>' in column {} begins a header of FASTA, and the lines before are of the text format; "
-                        "give each in a file of its own",
+            fmt::format("{}: '>' in column {} begins a header of FASTA, which has no place in the text format; give "
+                        "each in a file of its own",
                         place(spot), spot.column()));
     if (letter == '>')
         throw InputError(fmt::format("{}: {} has '>' in column {}, within its residues; {}", place(spot), record_name(),
@@ -241,8 +248,17 @@ void Parser::refuse_mark_within(const LinePiece& piece) const {
     const std::size_t found = piece.text().find(byte_order_mark);
     if (found == std::string_view::npos) return;
     const std::uint64_t column = piece.position + found - here_.line_position + 1;
-    throw InputError(fmt::format("{}: {} has UTF-8's byte order mark in column {}, within its residues; {}", place(),
+    throw InputError(fmt::format("{}: {} has UTF-8's byte order mark in column {}, within a line; {}", place(),
                                  record_name(), column, advice_on_mark(part_.form)));
+}
+
+void Parser::check_comment(const LinePiece& piece) const {
+    refuse_mark_within(piece);
+    const std::size_t found = header_within_comment(piece.text());
+    if (found == std::string_view::npos) return;
+    const std::uint64_t column = piece.position + found - here_.line_position + 1;
+    throw InputError(fmt::format("{}: '>' in column {} begins a header within a comment; {}", place(), column,
+                                 advice_on_comment(part_.form)));
 }
 
 void Parser::found_words(std::string_view line, const Spot& spot) {
@@ -250,46 +266,72 @@ void Parser::found_words(std::string_view line, const Spot& spot) {
         bad_ = true;
         return;
     }
+    const std::string residues = count_words(line) > 1
+                                     ? "take the blanks out: " + sed_command({"/^[>;#]/!s/[[:blank:]]//g"}, part_.form)
+                                     : "join the line with the one behind";
     throw InputError(
         fmt::format("{}: {} has words where its residues are expected: '{}'; begin each header with '>' and each "
-                    "comment with ';', and keep each on one line; if they are residues, take the blanks out: {}",
-                    place(spot), record_name(), valid_utf8(line.substr(0, 40)),
-                    command_for("sed '/^>/!s/[[:blank:]]//g'", part_.form)));
+                    "comment with ';', and keep each on one line; if they are residues, {}",
+                    place(spot), record_name(), valid_utf8(line.substr(0, 40)), residues));
 }
 
-/// A line of residues is as long as the one behind it, or longer where it ends the protein; what is shorter and looks
-/// like words is text, where the residues behind it stand without blanks.
+/// Of whole lines: those of words, and short ones.
+void Parser::suspect(std::string_view line, bool words) {
+    constexpr std::size_t longest_name = 40;
+    if ((!words && line.size() > longest_name) || line.find_first_not_of(" \t") == std::string_view::npos) return;
+    suspect_.spot = here_;
+    suspect_.line = line;
+    suspect_.words = words;
+}
+
+/// A line of residues is as long as the one behind it, or longer where it ends the protein. What is shorter may be
+/// text, and is where it looks like words and the residues behind it stand without blanks.
 void Parser::settle_suspicion(const LinePiece& piece) {
-    if (suspect_.line.size() < piece.size && piece.text().find_first_of(" \t") == std::string_view::npos)
-        found_words(suspect_.line, suspect_.spot);
+    const std::string_view line = piece.text();
+    const std::size_t first = line.find_first_not_of(" \t");
+    if (first == std::string_view::npos) return;
+    if (suspect_.line.size() < line.size()) {
+        if (suspect_.words && count_words(line) == 1)
+            found_words(suspect_.line, suspect_.spot);
+        else if (!bad_ && !(suspect_.words && count_words(line) > 1))
+            remark_once(told_words_, [&] {
+                return fmt::format("{}: '{}' is shorter than the line behind it and was read as residues; is it text?",
+                                   place(suspect_.spot), suspect_.line);
+            });
+    }
     suspect_.line.clear();
 }
 
 /// Blanks among residues are blocks of them; words of other lengths may be a header's text on a line of its own.
 void Parser::check_words(std::string_view line) {
-    const bool codes = is_three_letter_code(line);
-    if (codes && skips_record()) {
+    if (bad_) return;
+    const std::size_t words = count_words(line);
+    if (words < 2) return suspect(line, is_name(line));
+    if (is_prose(line)) return found_words(line, here_);
+    suspect(line, true);
+    if (!has_regular_words(line) || plain_lines_)
+        remark_once(told_words_, [&] {
+            return fmt::format("{}: '{}' was read as residues; is this line text?", place(),
+                               valid_utf8(line.substr(0, 40)));
+        });
+}
+
+void Parser::refuse_three_letter_code(std::string_view line) {
+    if (skips_record()) {
         bad_ = true;
         return;
     }
-    const auto begins = [&] { return valid_utf8(line.substr(0, 40)); };
-    if (codes)
-        throw InputError(
-            fmt::format("{}: {} has its residues in the code of three letters: '{}'; write one letter each", place(),
-                        record_name(), begins()));
-    if (is_prose(line)) return found_words(line, here_);
-    if (is_name(line)) suspect(line);
-    if (has_regular_words(line)) return;
-    suspect(line);
-    remark_once(told_words_,
-                [&] { return fmt::format("{}: '{}' was read as residues; is this line text?", place(), begins()); });
+    throw InputError(fmt::format("{}: {} has its residues in the code of three letters: '{}'; write one letter each",
+                                 place(), record_name(), valid_utf8(line.substr(0, 40))));
 }
 
 void Parser::add_fasta_residues(const LinePiece& piece) {
     auto& tokens = record_.tokens;
     const std::size_t before = tokens.size();
     std::uint64_t met = needs_care;
-    if (piece.starts && !suspect_.line.empty()) settle_suspicion(piece);
+    const bool whole = piece.starts && piece.ends;
+    if (whole && !suspect_.line.empty()) settle_suspicion(piece);
+    if (whole && before == 0 && is_three_letter_code(piece.text())) return refuse_three_letter_code(piece.text());
     if (!stop_pending_ && before + piece.size <= longest_sequence) {
         tokens.resize(before + piece.size);
         std::uint8_t* out = tokens.data() + before;
@@ -304,7 +346,8 @@ void Parser::add_fasta_residues(const LinePiece& piece) {
         if (!(met & needs_care)) {
             nucleotides_ += nucleotides;
             letters_ |= met;
-            if (piece.starts && piece.ends && is_name(piece.text())) suspect(piece.text());
+            if (whole) suspect(piece.text(), is_name(piece.text()));
+            plain_lines_ = plain_lines_ || piece.size > 0;
             return;
         }
         tokens.resize(before);
@@ -312,7 +355,9 @@ void Parser::add_fasta_residues(const LinePiece& piece) {
     // A line with anything but plain residues is read again letter by letter.
     if (met & is_alien) refuse_mark_within(piece);
     for (std::size_t i = 0; i < piece.size; ++i, ++here_.position) add_byte(static_cast<unsigned char>(piece.data[i]));
-    if ((met & is_blank) && piece.starts && piece.ends) check_words(piece.text());
+    if (!whole) return;
+    check_words(piece.text());
+    plain_lines_ = plain_lines_ || count_words(piece.text()) == 1;
 }
 
 void Parser::start_fasta_record(const LinePiece& piece) {
@@ -351,7 +396,9 @@ void Parser::read_fasta(LineScanner& scanner) {
             start_fasta_record(piece);
             in_record = true;
         } else if (no_residues) {
-            counts_.comments += piece.starts && (in_record || part_.begin == 0);
+            const bool comment = is_comment(text) && piece.starts && (in_record || part_.begin == 0);
+            counts_.comments += comment;
+            if (comment) check_comment(piece);
         } else if (in_record) {
             here_.position = piece.position;
             add_fasta_residues(piece);

@@ -29,6 +29,13 @@ bool is_residue(char c) {
     return is_letter(c) && letters_of_residues.find(static_cast<char>(std::toupper(c))) != std::string_view::npos;
 }
 
+bool begins_like(std::string_view line, std::string_view beginning) {
+    const auto equal = [](char one, char other) {
+        return std::tolower(static_cast<unsigned char>(one)) == std::tolower(static_cast<unsigned char>(other));
+    };
+    return line.size() >= beginning.size() && std::equal(beginning.begin(), beginning.end(), line.begin(), equal);
+}
+
 bool printable(std::string_view line) {
     return std::all_of(line.begin(), line.end(), [](char c) { return (c >= ' ' && c < 0x7F) || c == '\t'; });
 }
@@ -84,6 +91,7 @@ std::optional<std::string> name_of_format(std::string_view line) {
         {"T-COFFEE", "an alignment in Clustal format"},
         {"Kalign ", "an alignment in Clustal format"},
         {"#NEXUS", "an alignment in NEXUS format"},
+        {"#MEGA", "an alignment in MEGA format"},
         {"!!AA_", "an alignment or sequence in GCG format"},
         {"!!NA_", "an alignment or sequence in GCG format"},
         {"PileUp", "an alignment in MSF format"},
@@ -99,7 +107,7 @@ std::optional<std::string> name_of_format(std::string_view line) {
         {"BLAST", "a report of BLAST"},
     };
     for (const Beginning& beginning : beginnings)
-        if (line.starts_with(beginning.text)) return std::string(beginning.name);
+        if (begins_like(line, beginning.text)) return std::string(beginning.name);
     if (line.starts_with("ID   ")) return "an entry in the format of UniProt or EMBL";
     if (line.starts_with('{') || line.starts_with('[')) return "JSON";
     const std::vector<std::string_view> words = words_of(line);
@@ -147,13 +155,9 @@ InputFormat recognise_format(std::string_view start, const std::string& path, co
     if (const auto format = name_of_format(line))
         throw InputError(fmt::format("{} is {}: {}; convert it to FASTA; {}", name, *format, begins, wanted));
     if (is_comment(line))
-        throw InputError(fmt::format(
-            "{} begins with a comment: '{}'; take the comments before the first protein out: {}; {}", name,
-            line.substr(0, 30),
-            command_for(start.starts_with(byte_order_mark) ? "sed -e 's/^\\xEF\\xBB\\xBF//' -e '/^[[:blank:]]*[;#]/d'"
-                                                           : "sed '/^[[:blank:]]*[;#]/d'",
-                        form),
-            wanted));
+        throw InputError(
+            fmt::format("{} begins with a comment: '{}'; take the comments before the first protein out: {}; {}", name,
+                        line.substr(0, 30), sed_command({"/^[[:blank:]]*[;#]/d"}, form), wanted));
     const std::vector<std::string_view> words = words_of(line);
     const bool single = words.front().size() == 1 && is_residue(words.front()[0]);
     const bool letters = words.size() == 1 || (words[1].size() == 1 && !is_digit(words[1][0]));
@@ -164,7 +168,7 @@ InputFormat recognise_format(std::string_view start, const std::string& path, co
         throw InputError(
             fmt::format("{} is neither FASTA nor the text format: {}; if each line is a protein, {} makes the text "
                         "format of it; {}",
-                        name, begins, command_for("sed 's/[A-Za-z]/& /g'", form), wanted));
+                        name, begins, sed_command({"s/[A-Za-z]/& /g"}, form), wanted));
     throw InputError(fmt::format("{} is neither FASTA nor the text format: {}; {}", name, begins, wanted));
 }
 
@@ -176,12 +180,12 @@ std::string advice_on(char letter, const TextForm& form) {
     switch (letter) {
         case '>':
             return "where two files were joined and the first lacked the end of its last line, put that in: " +
-                   command_for("sed '/^>/!s/>/\\n>/g'", form);
+                   sed_command({"/^[>;#]/!s/>/\\n>/"}, form);
         case '-':
         case '.':
             return fmt::format(
                 "if this is an alignment, take its gaps out: {}; or choose what to do with --invalid (see --help)",
-                command_for("sed '/^>/!s/[-.]//g'", form));
+                sed_command({"/^[>;#]/!s/[-.]//g"}, form));
         case '*':
             return "a stop has its place at a sequence's end; correct it, or choose what to do with --invalid (see "
                    "--help)";
@@ -189,18 +193,36 @@ std::string advice_on(char letter, const TextForm& form) {
             break;
     }
     if (is_digit(letter))
-        return "if these are numbers of residues, take them out: " + command_for("sed '/^>/!s/[0-9]//g'", form);
+        return "if these are numbers of residues, take them out: " + sed_command({"/^[>;#]/!s/[0-9]//g"}, form);
     if (may_stand_for_residue(letter)) return "correct it, or choose what to do with --invalid (see --help)";
     return "correct it; begin each header with '>' and each comment with ';'";
 }
 
+constexpr const char* where_joined =
+    "where another file was joined to this one and the first lacked the end of its last line, put that in: ";
+
 std::string advice_on_mark(const TextForm& form) {
-    return "where another file was joined to this one and the first lacked the end of its last line, put that in: " +
-           command_for("sed 's/\\xEF\\xBB\\xBF/\\n/g'", form);
+    return where_joined + command_for("sed 's/\\xEF\\xBB\\xBF/\\n/g'", form);
 }
 
+std::size_t header_within_comment(std::string_view line) {
+    constexpr std::string_view no_header = " \t-=>;#";
+    for (std::size_t i = 1; i + 1 < line.size(); ++i)
+        if (line[i] == '>' && no_header.find(line[i - 1]) == std::string_view::npos &&
+            no_header.find(line[i + 1]) == std::string_view::npos)
+            return i;
+    return std::string_view::npos;
+}
+
+std::string advice_on_comment(const TextForm& form) {
+    return where_joined + sed_command({"/^[;#]/s/\\([^->=;#[:blank:]]\\)>\\([^->=;#[:blank:]]\\)/\\1\\n>\\2/"}, form);
+}
+
+std::size_t count_words(std::string_view line) { return words_of(line).size(); }
+
 bool has_regular_words(std::string_view line) {
-    const std::vector<std::string_view> words = words_of(line);
+    std::vector<std::string_view> words = words_of(line);
+    if (!words.empty() && words.back() == "*") words.pop_back();
     if (words.size() > 1 && words[0].size() != 1 && words[0].size() % 5 != 0) return false;
     for (std::size_t i = 1; i < words.size(); ++i) {
         const bool last = i + 1 == words.size();
@@ -212,21 +234,34 @@ bool has_regular_words(std::string_view line) {
 bool is_three_letter_code(std::string_view line) {
     constexpr std::string_view names =
         "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL SEC ";
-    const std::vector<std::string_view> words = words_of(line);
-    return words.size() >= 2 && std::all_of(words.begin(), words.end(), [&](std::string_view word) {
-               std::string upper(word);
-               for (char& letter : upper) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
-               return word.size() == 3 && names.find(upper + ' ') % 4 == 0;
-           });
+    constexpr std::string_view between = " \t-";
+    constexpr std::size_t fewest = 2, fewest_joined = 4, letters = 3;
+    bool joined = false, names_begin_large = true;
+    std::size_t count = 0;
+    for (std::size_t i = std::min(line.find_first_not_of(between), line.size()); i < line.size(); ++count) {
+        if (line.size() - i < letters) return false;
+        std::string name(line.substr(i, letters));
+        names_begin_large = names_begin_large && is_small(std::string_view(name).substr(1)) && !is_small(name);
+        for (char& letter : name) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
+        if (names.find(name + ' ') % (letters + 1) != 0) return false;
+        i += letters;
+        const std::size_t next = std::min(line.find_first_not_of(between, i), line.size());
+        joined = joined || (next == i && i < line.size());
+        i = next;
+    }
+    return count >= (joined && !names_begin_large ? fewest_joined : fewest);
 }
 
 bool is_prose(std::string_view line) {
     constexpr std::size_t shortest_word = 3;
     const std::vector<std::string_view> words = words_of(line);
     if (words.size() > 1 && std::any_of(words.begin(), words.end(), is_capitalised)) return true;
+    const bool single_letters =
+        std::all_of(words.begin(), words.end(), [](std::string_view word) { return word.size() == 1; });
+    if (words.size() > 1 && !single_letters && line.find_first_of("Oo") != std::string_view::npos) return true;
     if (has_regular_words(line)) return false;
     const bool nucleotides = line.find_first_not_of("ACGTUNacgtun \t") == std::string_view::npos;
-    if (line.find_first_of(nucleotides ? "Oo" : "OoUu") != std::string_view::npos) return true;
+    if (!nucleotides && line.find_first_of("Uu") != std::string_view::npos) return true;
     const auto small = std::count_if(words.begin(), words.end(), [&](std::string_view word) {
         return word.size() >= shortest_word && is_small(word);
     });
@@ -242,14 +277,16 @@ bool is_name(std::string_view line) {
 
 std::string header_id(std::string_view header, const std::function<std::string()>& place, const TextForm& form,
                       bool& was_latin1) {
+    header = without_byte_order_mark(header);
     header.remove_prefix(std::min(header.find_first_not_of(blanks), header.size()));
     if (header.find('\0') != std::string_view::npos)
         throw InputError(
             fmt::format("{}: a header with a zero byte; the file is damaged or no text; fetch it again", place()));
     if (is_pir_header(header))
-        throw InputError(fmt::format(
-            "{}: '>{}' is a header of PIR's format, whose second line is text; make FASTA of it: {}", place(),
-            valid_utf8(header.substr(0, 30)), command_for("sed -e 's/^>..;/>/' -e '/^>/{n;d;}'", form)));
+        throw InputError(
+            fmt::format("{}: '>{}' is a header of PIR's format, whose second line is text; make FASTA of it: {}",
+                        place(), valid_utf8(header.substr(0, 30)),
+                        sed_command({"/^>[[:blank:]]*[PFDRNX][1L3CX];/I{s//>/;n;d;}", "/^[A-Z];/d"}, form)));
     std::string id(header.substr(0, header.find_first_of(" \t\x01")));
     if (!is_utf8(id)) {
         was_latin1 = true;

@@ -33,17 +33,27 @@ std::string advice_on(char letter, const TextForm& form);
 /// The same where the mark of UTF-8 stands within a line.
 std::string advice_on_mark(const TextForm& form);
 
+/// Where a comment line holds the header of a file that was joined to one without an end of its last line: '>' between
+/// other characters, and not of an arrow. npos: nowhere.
+std::size_t header_within_comment(std::string_view line);
+/// What to do about it: a clause for messages.
+std::string advice_on_comment(const TextForm& form);
+
 /// Whether a line of several words is prose rather than residues in blocks: a word of four letters or more is written
-/// as names are ("Homo"), or the words have irregular lengths, and two or more have at least three letters, all small,
-/// or an O or U among them says so: prose has them in almost every line, proteins hardly ever.
+/// as names are ("Homo"); an O is among words of more than one letter, or a U where they have irregular lengths, which
+/// proteins hardly ever have and prose in almost every line; or the lengths are irregular and two words or more have at
+/// least three letters, all small.
 bool is_prose(std::string_view line);
 /// Whether a line is a single word as names are written ("Length"), which a short line of residues may be, too.
 bool is_name(std::string_view line);
-/// Whether all words of a line are names of residues in the code of three letters ("ALA GLY"), as in SEQRES of PDB
-/// files.
+/// How many words a line has.
+std::size_t count_words(std::string_view line);
+/// Whether a line is names of residues in the code of three letters: "ALA GLY", as in SEQRES of PDB files,
+/// "Ala-Gly-Val", or "AlaGly" without anything between; that in capitals from four names on, by which no protein is
+/// meant.
 bool is_three_letter_code(std::string_view line);
 /// Whether all words of a line but the last have one length, as blocks of residues have: one letter, or a multiple of
-/// five.
+/// five. A stop at the end is no word.
 bool has_regular_words(std::string_view line);
 
 /// The id of a header, the line behind '>': its first word, which also ends at the byte 0x01 that joins headers in

@@ -37,7 +37,7 @@ std::string advice(const LabelSource& source, const LabelKind& kind, bool coil_m
     const char* const letters = both ? "[-.]" : source.unlabelled == "." ? "[.]" : "-";
     return text + fmt::format(": if {}: {}, for FILE {}",
                               both ? "they stand for coil, replace them" : "it stands for coil, replace it",
-                              command_for(fmt::format("sed '/^>/!s/{}/C/g'", letters), source.form), source.file);
+                              sed_command({fmt::format("/^[>;#]/!s/{}/C/g", letters)}, source.form), source.file);
 }
 
 }  // namespace

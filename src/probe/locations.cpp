@@ -66,11 +66,10 @@ std::optional<Split> split_word(const std::string& path, const Record& record, s
     if (location + 1 >= record.fields.size()) return std::nullopt;
     const std::string& field = record.fields[location + 1];
     if (field.find_first_of("=:") != std::string::npos) return std::nullopt;
-    std::string word = simple(field);
+    const std::string word = simple(field);
     if (deeploc && word == "test") return Split::test;
     if (deeploc && word == "train") return Split::train;
-    std::erase(word, '.');
-    if (holds_split_word(field) || word == "val")  // [test], (test), testing
+    if (holds_split_word(field) || is_short_split_word(field))  // [test], (test), testing
         throw refusal(
             path, record,
             fmt::format("'{}' behind the location is not known; write SET=train, SET=test or SET=validation", field));

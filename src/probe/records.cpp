@@ -62,12 +62,23 @@ void add_letters(Record& record, std::string_view line, std::uint64_t number, co
     if (const std::size_t mark = line.find(byte_order_mark); mark != std::string_view::npos)
         throw misplaced("UTF-8's byte order mark", mark + 1, advice_on_mark(form));
     const std::size_t last = line.find_last_not_of(white_space);
-    record.blanks = record.blanks || (last != std::string_view::npos && line.find_first_of(white_space) < last);
+    record.blanks = record.blanks || (last != std::string_view::npos && line.find_first_of(white_space) < last &&
+                                      !has_regular_words(line));
     for (std::size_t column = 1; column <= line.size(); ++column) {
         const char letter = line[column - 1];
         if (letter == '>') throw misplaced("'>'", column, advice_on(letter, form));
         if (white_space.find(letter) == std::string_view::npos) record.text += letter;
     }
+}
+
+void check_comment(std::string_view line, std::uint64_t number, const std::string& path, const TextForm& form) {
+    const std::size_t mark = line.find(byte_order_mark), header = header_within_comment(line);
+    if (mark != std::string_view::npos)
+        throw InputError(fmt::format("{}:{}: a comment has UTF-8's byte order mark in column {}; {}", path, number,
+                                     mark + 1, advice_on_mark(form)));
+    if (header != std::string_view::npos)
+        throw InputError(fmt::format("{}:{}: '>' in column {} begins a header within a comment; {}", path, number,
+                                     header + 1, advice_on_comment(form)));
 }
 
 }  // namespace
@@ -98,6 +109,8 @@ RecordFile read_records(const std::string& path, const std::string& what, const 
                             path, number, valid_utf8(line.substr(0, 20))));
         else if (!records.empty() && !is_comment(line))
             add_letters(records.back(), line, number, path, file.form);
+        else if (!records.empty())
+            check_comment(line, number, path, file.form);
     }
     return file;
 }

@@ -58,28 +58,30 @@ struct Field {
 bool seems_of_split(const Field& field) {
     // UniProt's: organism, its number, gene, evidence and version, none of which is ours.
     constexpr std::array<std::string_view, 5> uniprot{"os", "ox", "gn", "pe", "sv"};
-    constexpr std::array<std::string_view, 7> short_words{"val", "dev", "eval", "holdout", "heldout", "isval", "isdev"};
-    const auto is_short_word = [&](std::string word) {
-        std::erase_if(word, [](char byte) { return byte == '-' || byte == '_'; });
-        return is_one_of(word, short_words);
-    };
-    if (field.sign == '=' && is_one_of(field.key, uniprot)) return false;
-    return holds_split_word(field.text) || is_short_word(field.key) || is_short_word(field.value);
+    const bool single = field.value.find_first_of("=:") == std::string::npos;
+    if (field.sign == '=' && single && is_one_of(field.key, uniprot)) return false;
+    return holds_split_word(field.text) || is_short_split_word(field.key) || is_short_split_word(field.value);
 }
 
 /// The fields with '=' or ':'. Blanks around '=' do not part a field, nor do those behind the ':' of a word that is
 /// about sets: "SET = test", "split: test".
 std::vector<Field> read_fields(const Record& record) {
-    constexpr std::array<std::string_view, 9> set_words{
-        "set:", "split:", "stage:", "fold:", "part:", "phase:", "subset:", "dataset:", "partition:"};
+    constexpr std::array<std::string_view, 14> set_words{
+        "set:",     "split:",     "stage:", "fold:", "part:", "phase:", "subset:",
+        "dataset:", "partition:", "mode:",  "type:", "use:",  "usage:", "group:"};
     std::vector<std::string> texts;
     bool open = false;  // the last one's value is to come
     for (const std::string& word : record.fields) {
-        if (open || (word.starts_with('=') && !texts.empty()))
+        // A word with a sign of its own is no value: "GN= SET=test".
+        const bool is_value = open && word.find_first_of("=:") == std::string::npos;
+        const bool is_sign =
+            !texts.empty() &&
+            (word.starts_with('=') || (word.starts_with(':') && is_one_of(lower(texts.back()) + ':', set_words)));
+        if (is_value || is_sign)
             texts.back() += word;
         else
             texts.push_back(word);
-        open = word.ends_with('=') || is_one_of(lower(word), set_words);
+        open = (is_sign && word.size() == 1) || word.ends_with('=') || is_one_of(lower(word), set_words);
     }
     std::vector<Field> fields;
     for (const std::string& text : texts) {
@@ -110,6 +112,14 @@ bool holds_split_word(std::string_view text) {
         first = std::max(last, first + 1);
     }
     return false;
+}
+
+bool is_short_split_word(std::string_view text) {
+    constexpr std::array<std::string_view, 10> words{"val", "dev",     "eval",    "evaluation", "tst",
+                                                     "trn", "holdout", "heldout", "isval",      "isdev"};
+    std::string word = lower(text);
+    std::erase_if(word, [](char byte) { return !is_letter(byte); });
+    return is_one_of(word, words);
 }
 
 const char* split_name(Split split) {

@@ -35,11 +35,12 @@ printf 'M K V L A\nA C D E F\nG H I K L\n' > expected.txt
 printf '>one\nMKVLA\n>two\nACDEF>three some name\nGHIKL\n' > joined
 printf '>one\nMKVLA\n>two\nACDEF*>three some name\nGHIKL\n' > joined_stop
 printf '\xef\xbb\xbf>one\nMKVLA\n>two\nACDEF\xef\xbb\xbf>three some name\nGHIKL\n' > joined_mark
-printf '>P1;one\nONE NAME\n MKVLA*\n\n>P1;two\n\nACDEF\n*\n>F1;three\nA NAME\nGHI\nKL*\n' > pir
+printf '>one\nMKVLA\n>P1;two\n\nACDEF\n*\nC;Species: one\n\n> F1;three\nA NAME\nGHI\nKL*\n' > pir
+printf '>one\nMKVLA\n>two\n; A->G\nACDEF\n; the end of one>three some name\nGHIKL\n' > joined_comment
 printf '; by hand\n# twice\n>one\nMKVLA\n>two\nACDEF\n;three\n>three\nGHIKL\n' > comment
 printf '\xef\xbb\xbf \n  # by hand\n\t; twice\n>one\nMKVLA\n>two\nACDEF\n>three\nGHIKL\n' > comment_behind_blanks
-printf '>one\n-MKV.LA\n>two\nACD--EF\n>three\nGHIKL---\n' > aligned
-printf '>one\n1 MKV\n4 LA\n>two\n1 ACDEF\n>three\n1 GHIKL\n' > numbered
+printf '\xef\xbb\xbf>one\n-MKV.LA\n>two\nACD--EF\n>three\nGHIKL---\n' > aligned
+printf '\xef\xbb\xbf>one\n1 MKV\n4 LA\n>two\n1 ACDEF\n>three\n1 GHIKL\n' > numbered
 printf '>one\nMK VLOA\n>two\nACDEF\n>three\nGHIKL\n' > blanks
 printf '>one\nMKVLOA\n>two\nACDEF\n>three\nGHIKL\n' > expected_blanks.fasta
 printf 'MKVLA\nACDEF\nGHIKL\n' > lines
@@ -55,10 +56,11 @@ each() {
 }
 for kind in lf crlf cr lf.gz cr.gz; do
     each joined ":4: record 'two' has '>' in column 6" expected.fasta
-    each pir ":1: '>P1;one' is a header of PIR" expected.fasta
+    each pir ":3: '>P1;two' is a header of PIR" expected.fasta
 done
 for kind in lf crlf cr.gz; do
     each joined_stop ":4: record 'two' has '>' in column 7" expected.fasta
+    each joined_comment ":6: '>' in column 17 begins a header within a comment" expected.fasta
     each joined_mark ":4: record 'two' has UTF-8's byte order mark in column 6" expected.fasta
     each comment " begins with a comment" expected.fasta
     each comment_behind_blanks " begins with a comment" expected.fasta

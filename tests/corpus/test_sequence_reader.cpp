@@ -330,12 +330,34 @@ TEST(SequenceReader, RefusesProseAndRemarksOnIrregularWords) {
     EXPECT_MESSAGE(message_of([&] { read_file(folder.write("f.fa", ">a\nALA GLY Val\n"), InvalidLetters::unknown); }),
                    "f.fa:2: record 'a' has its residues in the code of three letters");
     EXPECT_EQ(show(read_file(folder.write("f.fa", ">a\nAGL AVA\n>b\nALA\n"))), "a:AGLAVA b:ALA");
-    const ReadResult words = read_file(folder.write("f.fa", ">a\nLYSINE RICH PEPTIDE\nMK VL A\n"));
-    ASSERT_EQ(words.counts.remarks.size(), 1U);
-    EXPECT_MESSAGE(words.counts.remarks[0], "f.fa:2: 'LYSINE RICH PEPTIDE' was read as residues");
+    for (const std::string code : {"Met-Lys-Val", "MetLysVal", "METLYSVALALA", " Ala Gly"})
+        EXPECT_MESSAGE(
+            message_of([&] { read_file(folder.write("f.fa", ">a\n" + code + "\n"), InvalidLetters::unknown); }),
+            "f.fa:2: record 'a' has its residues in the code of three letters");
+    EXPECT_EQ(show(read_file(folder.write("f.fa", ">a\nMETLYSVAL\n>b\nAla\n"))), "a:METLYSVAL b:ALA");
+    // Where text cannot be told from residues, somebody should look.
+    const std::pair<std::string, std::string> remarkable[] = {
+        {"LYSINE RICH PEPTIDE\nMK VL A\n", "f.fa:2: 'LYSINE RICH PEPTIDE' was read as residues"},
+        {"LYSINE\nMKVLAGITR\n", "f.fa:2: 'LYSINE' is shorter than the line behind it"},
+        {"lysozyme\n\nMKVLAGITR\n", "f.fa:2: 'lysozyme' is shorter than the line behind it"},
+        {"MKVLAGITRWMKVLA\nHEAVY CHAIN\n", "f.fa:3: 'HEAVY CHAIN' was read as residues"},
+        {"MKVL\nM K V L\n", "f.fa:2: 'MKVL' is shorter than the line behind it"},
+    };
+    for (const auto& [lines, remark] : remarkable) {
+        const ReadResult words = read_file(folder.write("f.fa", ">a\n" + lines));
+        ASSERT_EQ(words.counts.remarks.size(), 1U) << lines;
+        EXPECT_MESSAGE(words.counts.remarks[0], remark);
+    }
+    // A comment that swallowed the header of the next file.
+    for (const std::string comment : {"; the end>b", "#end of a>b c"})
+        EXPECT_MESSAGE(
+            message_of([&] { read_file(folder.write("f.fa", ">a\nMK\n" + comment + "\nV\n"), InvalidLetters::skip); }),
+            "begins a header within a comment");
+    EXPECT_EQ(show(read_file(folder.write("f.fa", ">a\nMK\n; A->G, A => G, > 5\nV\n"))), "a:MKV");
     // What is shorter than the residues behind it is text where it looks like words; residues fill their lines.
     const std::string residues = "MKVLAAGITRSWYACDEFGHIKLM\n";
-    for (const std::string name : {"LYSINE RICH PEPTIDE", "KINASE \tDNA", "Length", " Length ", "Chain"}) {
+    for (const std::string name : {"LYSINE RICH PEPTIDE", "KINASE \tDNA", "Length", " Length ", "Chain", "Lysozyme",
+                                   "HEAVY CHAIN", "alpha chain", "CHAIN A"}) {
         const std::string path = folder.write("f.fa", ">a\n" + residues + name + "\n" + residues + ">b\nV\n");
         for (const InvalidLetters invalid : {InvalidLetters::error, InvalidLetters::unknown})
             EXPECT_MESSAGE(message_of([&] { read_file(path, invalid); }),
@@ -345,7 +367,7 @@ TEST(SequenceReader, RefusesProseAndRemarksOnIrregularWords) {
     EXPECT_EQ(show(read_file(folder.write("f.fa", ">a\nMkvla\nMkvla\nMKV A\nMKVLA\n>b\nChain\n>c\nMKVLAG\n"))),
               "a:MKVLAMKVLAMKVAMKVLA b:CHAIN c:MKVLAG");
     for (const std::string name : {"Homo sapiens", "Lysozyme C", "hypothetical\tprotein", "Hemoglobin alpha",
-                                   "LYSOZYME C PRECURSOR", "UNKNOWN PROTEIN"})
+                                   "LYSOZYME C PRECURSOR", "UNKNOWN PROTEIN", "CYTOCHROME C"})
         EXPECT_MESSAGE(message_of([&] { read_file(folder.write("f.fa", ">a\nMK\n" + name + "\n>b\nV\n")); }),
                        "f.fa:3: record 'a' has words where its residues are expected");
     EXPECT_MESSAGE(message_of([&] { read_file(folder.write("f.fa", ">p1;a\nNAME\nMK*\n")); }), "f.fa:1: '>p1;a'");
@@ -385,6 +407,7 @@ TEST(SequenceReader, WarnsOfGenes) {
     std::string many = ">peptide\n" + gene + "\n";
     for (int i = 0; i < 7; ++i) many += ">p" + std::to_string(i) + "\n" + protein + "\n";
     EXPECT_FALSE(warns(many));
+    EXPECT_TRUE(warns(many + ">gene\n" + gene + "\n"));
 }
 
 TEST(SequenceReader, WarnsOfEachInput) {

@@ -246,7 +246,7 @@ class Inputs(Files):
     def test_text_before_the_first_header(self):
         """Nothing is left out: not a first record whose '>' stands behind a blank."""
         labels = read("labels.fasta").decode()
-        for before in " ", "\t", "words\n", "\ufeff\ufeff":
+        for before in " ", "\t", "words\n":
             write("before.fasta", before + labels)
             text = self.train("before.fasta", "bad.h5", code=2)
             self.assertIn("before.fasta", text)
