@@ -1,9 +1,12 @@
 #include "data/sequence_reader.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 
 #include "base/error.hpp"
@@ -33,6 +36,8 @@ constexpr std::size_t shortest_gene = 15;
 // that are not determined.
 constexpr double nucleotide_share = 0.95;
 constexpr unsigned char end_of_dos_file = 0x1A;
+// Of lines that may be a name.
+constexpr std::size_t longest_name = 40;
 constexpr std::size_t letter_shift = 32;
 
 std::array<std::uint64_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
@@ -54,6 +59,8 @@ std::array<std::uint64_t, 256> make_byte_classes(const Vocabulary& vocabulary) {
         for (const std::size_t first : {'A', 'a'}) classes[first + i] |= std::uint64_t{1} << (letter_shift + i);
     return classes;
 }
+
+bool holds_no_residue(std::string_view line) { return line.find_first_not_of(" \t*") == std::string_view::npos; }
 
 /// A byte of the input and its line.
 struct Spot {
@@ -84,11 +91,13 @@ class Parser {
     void start_fasta_record(const LinePiece& piece);
     void add_fasta_residues(const LinePiece& piece);
     void check_words(std::string_view line);
-    void suspect(std::string_view line, bool words);
+    void suspect(std::string_view line, Wording wording);
     void settle_suspicion(const LinePiece& piece);
-    void check_comment(const LinePiece& piece) const;
+    void note_comment(const LinePiece& piece);
+    void remark_on_words(std::string_view line, const Spot& spot);
+    const TextForm& form();
     void found_words(std::string_view line, const Spot& spot);
-    void refuse_three_letter_code(std::string_view line);
+    void refuse_record(const std::function<std::string()>& message);
     // Text: a record is a line.
     void read_text(LineScanner& scanner);
     void add_text_residues(const LinePiece& piece);
@@ -98,11 +107,12 @@ class Parser {
     void finish_record();
     void add_byte(unsigned char byte);
     void other_letter(char letter, const Spot& spot);
-    void refuse_mark_within(const LinePiece& piece) const;
+    void refuse_mark_within(const LinePiece& piece);
     void remark_once(bool& made, const std::function<std::string()>& text);
 
     // "FILE:LINE".
     std::string place(const Spot& spot) const;
+    std::uint64_t line_of(const Spot& spot) const;
     std::string place() const { return place(here_); }
     std::string record_name() const {
         return part_.format == InputFormat::text ? "the sequence" : fmt::format("record '{}'", record_.id);
@@ -129,20 +139,25 @@ class Parser {
     std::uint64_t unknown_ = 0;
     std::uint64_t nucleotides_ = 0;
     std::uint64_t letters_ = 0;
-    bool told_words_ = false, told_latin1_ = false;
+    bool told_words_ = false, told_short_ = false, told_latin1_ = false;
 
     /// A line of the record that may be text; empty: none. The line behind it tells.
     struct Suspect {
         Spot spot;
         std::string line;
-        bool words = false;  // it looks like some
+        Wording wording = Wording::residues;
     } suspect_;
     bool plain_lines_ = false;  // the record's lines so far had no blanks within
+    Spot comment_header_;       // '>' within a comment behind the record's residues; its line is 0 where there is none
+    std::optional<TextForm> form_;
 };
 
+std::uint64_t Parser::line_of(const Spot& spot) const {
+    return part_.begin > 0 ? count_line_ends(part_.path, 0, spot.line_position) + 1 : spot.line;
+}
+
 std::string Parser::place(const Spot& spot) const {
-    const std::uint64_t line = part_.begin > 0 ? count_line_ends(part_.path, 0, spot.line_position) + 1 : spot.line;
-    return fmt::format("{}:{}", input_name(part_.path), line);
+    return fmt::format("{}:{}", input_name(part_.path), line_of(spot));
 }
 
 void Parser::too_long() const {
@@ -159,6 +174,7 @@ void Parser::start_record(std::uint64_t position) {
     replaced_ = unknown_ = nucleotides_ = letters_ = 0;
     suspect_.line.clear();
     plain_lines_ = false;
+    comment_header_ = {};
 }
 
 void Parser::remark_once(bool& made, const std::function<std::string()>& text) {
@@ -167,6 +183,8 @@ void Parser::remark_once(bool& made, const std::function<std::string()>& text) {
 }
 
 void Parser::finish_record() {
+    if (!bad_ && !suspect_.line.empty() && suspect_.wording == Wording::name)
+        remark_on_words(suspect_.line, suspect_.spot);
     record_.invalid = bad_;
     if (bad_) {
         ++counts_.skipped_records;
@@ -195,11 +213,11 @@ void Parser::finish_record() {
 void Parser::other_letter(char letter, const Spot& spot) {
     const auto byte = static_cast<unsigned char>(letter);
     if (classes_[byte] & is_alien)
-        throw InputError(fmt::format(
-            "{}: {} has the byte 0x{:02x} in column {}, which no sequence holds; {}", place(spot), record_name(), byte,
-            spot.column(),
-            byte == end_of_dos_file ? "it ends files of DOS; take it out: " + command_for("tr -d '\\032'", part_.form)
-                                    : "the file is damaged or no text"));
+        throw InputError(fmt::format("{}: {} has the byte 0x{:02x} in column {}, which no sequence holds; {}",
+                                     place(spot), record_name(), byte, spot.column(),
+                                     byte == end_of_dos_file
+                                         ? "it ends files of DOS; take it out: " + command_for("tr -d '\\032'", form())
+                                         : "the file is damaged or no text"));
     // Two proteins that became one are no letter to skip or to read as X.
     if (letter == '>' && part_.format == InputFormat::text)
         throw InputError(
@@ -208,16 +226,15 @@ void Parser::other_letter(char letter, const Spot& spot) {
                         place(spot), spot.column()));
     if (letter == '>')
         throw InputError(fmt::format("{}: {} has '>' in column {}, within its residues; {}", place(spot), record_name(),
-                                     spot.column(), advice_on(letter, part_.form)));
+                                     spot.column(), advice_on(letter, form())));
     if (skips_record()) {
         bad_ = true;
         return;
     }
     if (invalid_ == InvalidLetters::error || !may_stand_for_residue(letter))
-        throw InputError(fmt::format("{}: {} has '{}' in column {}, which is no residue{}; {}", place(spot),
-                                     record_name(), letter, spot.column(),
-                                     invalid_ == InvalidLetters::error ? "" : " and stands for none",
-                                     advice_on(letter, part_.form)));
+        throw InputError(fmt::format(
+            "{}: {} has '{}' in column {}, which is no residue{}; {}", place(spot), record_name(), letter,
+            spot.column(), invalid_ == InvalidLetters::error ? "" : " and stands for none", advice_on(letter, form())));
     record_.tokens.push_back(x_);
     ++unknown_;
 }
@@ -244,60 +261,103 @@ void Parser::add_byte(unsigned char byte) {
     }
 }
 
-void Parser::refuse_mark_within(const LinePiece& piece) const {
+/// For a message's command: of the whole file where it can be read again, so that all parts say the same.
+const TextForm& Parser::form() {
+    if (form_) return *form_;
+    form_ = part_.form;
+    struct stat status {};
+    if (part_.path == "-" || stat(part_.path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return *form_;
+    try {
+        ByteSource source(part_.path);
+        std::string text;  // what is looked at, with the end of what was before
+        for (std::size_t count = 1; count > 0 && !(form_->marks && form_->carriage_returns);) {
+            constexpr std::size_t size = std::size_t{1} << 20;
+            text.erase(0, text.size() - std::min(text.size(), byte_order_mark.size() - 1));
+            const std::size_t before = text.size();
+            text.resize(before + size);
+            count = source.read(text.data() + before, size);
+            text.resize(before + count);
+            const TextForm more = text_form(text, part_.form.gzip);
+            form_->marks = form_->marks || more.marks;
+            form_->carriage_returns = form_->carriage_returns || more.carriage_returns;
+        }
+    } catch (const InputError&) {
+        // Damaged behind the place of the fault, which is what the message is about.
+    }
+    return *form_;
+}
+
+void Parser::refuse_mark_within(const LinePiece& piece) {
     const std::size_t found = piece.text().find(byte_order_mark);
     if (found == std::string_view::npos) return;
     const std::uint64_t column = piece.position + found - here_.line_position + 1;
     throw InputError(fmt::format("{}: {} has UTF-8's byte order mark in column {}, within a line; {}", place(),
-                                 record_name(), column, advice_on_mark(part_.form)));
+                                 record_name(), column, advice_on_mark(form())));
 }
 
-void Parser::check_comment(const LinePiece& piece) const {
+void Parser::note_comment(const LinePiece& piece) {
     refuse_mark_within(piece);
     const std::size_t found = header_within_comment(piece.text());
-    if (found == std::string_view::npos) return;
-    const std::uint64_t column = piece.position + found - here_.line_position + 1;
-    throw InputError(fmt::format("{}: '>' in column {} begins a header within a comment; {}", place(), column,
-                                 advice_on_comment(part_.form)));
+    if (found == std::string_view::npos || record_.tokens.empty()) return;
+    comment_header_ = here_;
+    comment_header_.position = piece.position + found;
+}
+
+/// The message is made where it is needed: the place of a record takes a look at the file from its start.
+void Parser::refuse_record(const std::function<std::string()>& message) {
+    if (!skips_record()) throw InputError(message());
+    bad_ = true;
 }
 
 void Parser::found_words(std::string_view line, const Spot& spot) {
-    if (skips_record()) {
-        bad_ = true;
-        return;
-    }
-    const std::string residues = count_words(line) > 1
-                                     ? "take the blanks out: " + sed_command({"/^[>;#]/!s/[[:blank:]]//g"}, part_.form)
-                                     : "join the line with the one behind";
-    throw InputError(
-        fmt::format("{}: {} has words where its residues are expected: '{}'; begin each header with '>' and each "
-                    "comment with ';', and keep each on one line; if they are residues, {}",
-                    place(spot), record_name(), valid_utf8(line.substr(0, 40)), residues));
+    refuse_record([&] {
+        const std::string residues = line.find_first_of(" \t", line.find_first_not_of(" \t")) != std::string_view::npos
+                                         ? "take the blanks out: " + sed_command({"/^[>;#]/!s/[[:blank:]]//g"}, form())
+                                         : "join the line with the one behind";
+        return fmt::format(
+            "{}: {} has words where its residues are expected: '{}'; begin each header with '>' and each "
+            "comment with ';', and keep each on one line; if they are residues, {}",
+            place(spot), record_name(), valid_utf8(line.substr(0, 40)), residues);
+    });
+}
+
+void Parser::remark_on_words(std::string_view line, const Spot& spot) {
+    remark_once(told_words_, [&] {
+        return fmt::format("{}: '{}' was read as residues; is this line text?", place(spot),
+                           valid_utf8(line.substr(0, 40)));
+    });
 }
 
 /// Of whole lines: those of words, and short ones.
-void Parser::suspect(std::string_view line, bool words) {
-    constexpr std::size_t longest_name = 40;
-    if ((!words && line.size() > longest_name) || line.find_first_not_of(" \t") == std::string_view::npos) return;
+void Parser::suspect(std::string_view line, Wording wording) {
+    if (wording == Wording::residues && (line.size() > longest_name || holds_no_residue(line))) return;
     suspect_.spot = here_;
     suspect_.line = line;
-    suspect_.words = words;
+    suspect_.wording = wording;
 }
 
-/// A line of residues is as long as the one behind it, or longer where it ends the protein. What is shorter may be
-/// text, and is where it looks like words and the residues behind it stand without blanks.
+/// A line of residues is as long as the one behind it, or longer where it ends the protein, and in blocks where that
+/// one is. What is shorter may be text, and is where it looks like words and the residues behind it do not.
 void Parser::settle_suspicion(const LinePiece& piece) {
     const std::string_view line = piece.text();
-    const std::size_t first = line.find_first_not_of(" \t");
-    if (first == std::string_view::npos) return;
-    if (suspect_.line.size() < line.size()) {
-        if (suspect_.words && count_words(line) == 1)
-            found_words(suspect_.line, suspect_.spot);
-        else if (!bad_ && !(suspect_.words && count_words(line) > 1))
-            remark_once(told_words_, [&] {
-                return fmt::format("{}: '{}' is shorter than the line behind it and was read as residues; is it text?",
-                                   place(suspect_.spot), suspect_.line);
-            });
+    if (holds_no_residue(line)) return;
+    const Wording wording = wording_of(line);
+    const bool shorter = suspect_.line.size() < line.size();
+    const bool one_word = wording == Wording::residues || wording == Wording::name;
+    const bool words = suspect_.wording == Wording::blocks || suspect_.wording == Wording::irregular;
+    const bool capitals = std::none_of(line.begin(), line.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+    if (bad_ || wording == Wording::irregular || wording == Wording::prose) {
+        // Nothing more to say, or this line is what is told of.
+    } else if (words ? one_word && shorter : suspect_.wording == Wording::name && shorter && one_word) {
+        found_words(suspect_.line, suspect_.spot);
+    } else if (words ? one_word || (shorter && first_width(line) != first_width(suspect_.line))
+                     : suspect_.wording == Wording::name && capitals) {
+        remark_on_words(suspect_.line, suspect_.spot);
+    } else if (!words && shorter) {
+        remark_once(told_short_, [&] {
+            return fmt::format("{}: '{}' is shorter than the line behind it and was read as residues; is it text?",
+                               place(suspect_.spot), suspect_.line);
+        });
     }
     suspect_.line.clear();
 }
@@ -305,24 +365,11 @@ void Parser::settle_suspicion(const LinePiece& piece) {
 /// Blanks among residues are blocks of them; words of other lengths may be a header's text on a line of its own.
 void Parser::check_words(std::string_view line) {
     if (bad_) return;
-    const std::size_t words = count_words(line);
-    if (words < 2) return suspect(line, is_name(line));
-    if (is_prose(line)) return found_words(line, here_);
-    suspect(line, true);
-    if (!has_regular_words(line) || plain_lines_)
-        remark_once(told_words_, [&] {
-            return fmt::format("{}: '{}' was read as residues; is this line text?", place(),
-                               valid_utf8(line.substr(0, 40)));
-        });
-}
-
-void Parser::refuse_three_letter_code(std::string_view line) {
-    if (skips_record()) {
-        bad_ = true;
-        return;
-    }
-    throw InputError(fmt::format("{}: {} has its residues in the code of three letters: '{}'; write one letter each",
-                                 place(), record_name(), valid_utf8(line.substr(0, 40))));
+    const Wording wording = wording_of(line);
+    if (wording == Wording::prose) return found_words(line, here_);
+    suspect(line, wording);
+    if (wording == Wording::irregular || (wording == Wording::blocks && plain_lines_)) remark_on_words(line, here_);
+    plain_lines_ = plain_lines_ || wording == Wording::residues;
 }
 
 void Parser::add_fasta_residues(const LinePiece& piece) {
@@ -330,8 +377,18 @@ void Parser::add_fasta_residues(const LinePiece& piece) {
     const std::size_t before = tokens.size();
     std::uint64_t met = needs_care;
     const bool whole = piece.starts && piece.ends;
-    if (whole && !suspect_.line.empty()) settle_suspicion(piece);
-    if (whole && before == 0 && is_three_letter_code(piece.text())) return refuse_three_letter_code(piece.text());
+    if (piece.starts && !suspect_.line.empty()) settle_suspicion(piece);
+    const auto is_code = [&] { return whole && is_three_letter_code(piece.text()); };
+    const auto refuse_code = [&] {
+        refuse_record([&] {
+            return fmt::format("{}: {} has its residues in the code of three letters: '{}'; write one letter each",
+                               place(), record_name(), valid_utf8(piece.text().substr(0, 40)));
+        });
+    };
+    if (comment_header_.line > 0 && !piece.text().empty())
+        throw InputError(fmt::format("{}: '>' in column {} of a comment within {}; {}", place(comment_header_),
+                                     comment_header_.column(), record_name(),
+                                     advice_on_comment(line_of(comment_header_), form())));
     if (!stop_pending_ && before + piece.size <= longest_sequence) {
         tokens.resize(before + piece.size);
         std::uint8_t* out = tokens.data() + before;
@@ -344,9 +401,14 @@ void Parser::add_fasta_residues(const LinePiece& piece) {
             nucleotides += (what & is_nucleotide) != 0;
         }
         if (!(met & needs_care)) {
+            if (before == 0 && may_be_joined_codes(piece.text()) && is_code()) {
+                tokens.clear();
+                return refuse_code();
+            }
             nucleotides_ += nucleotides;
             letters_ |= met;
-            if (whole) suspect(piece.text(), is_name(piece.text()));
+            if (whole && piece.size <= longest_name)
+                suspect(piece.text(), is_name(piece.text()) ? Wording::name : Wording::residues);
             plain_lines_ = plain_lines_ || piece.size > 0;
             return;
         }
@@ -354,10 +416,9 @@ void Parser::add_fasta_residues(const LinePiece& piece) {
     }
     // A line with anything but plain residues is read again letter by letter.
     if (met & is_alien) refuse_mark_within(piece);
+    if (is_code()) return refuse_code();
     for (std::size_t i = 0; i < piece.size; ++i, ++here_.position) add_byte(static_cast<unsigned char>(piece.data[i]));
-    if (!whole) return;
-    check_words(piece.text());
-    plain_lines_ = plain_lines_ || count_words(piece.text()) == 1;
+    if (whole) check_words(piece.text());
 }
 
 void Parser::start_fasta_record(const LinePiece& piece) {
@@ -398,7 +459,7 @@ void Parser::read_fasta(LineScanner& scanner) {
         } else if (no_residues) {
             const bool comment = is_comment(text) && piece.starts && (in_record || part_.begin == 0);
             counts_.comments += comment;
-            if (comment) check_comment(piece);
+            if (comment) note_comment(piece);
         } else if (in_record) {
             here_.position = piece.position;
             add_fasta_residues(piece);

@@ -157,7 +157,7 @@ InputFormat recognise_format(std::string_view start, const std::string& path, co
     if (is_comment(line))
         throw InputError(
             fmt::format("{} begins with a comment: '{}'; take the comments before the first protein out: {}; {}", name,
-                        line.substr(0, 30), sed_command({"/^[[:blank:]]*[;#]/d"}, form), wanted));
+                        line.substr(0, 30), sed_command({"1,/^>/{/^[[:blank:]]*[;#]/d;}"}, form), wanted));
     const std::vector<std::string_view> words = words_of(line);
     const bool single = words.front().size() == 1 && is_residue(words.front()[0]);
     const bool letters = words.size() == 1 || (words[1].size() == 1 && !is_digit(words[1][0]));
@@ -205,74 +205,99 @@ std::string advice_on_mark(const TextForm& form) {
     return where_joined + command_for("sed 's/\\xEF\\xBB\\xBF/\\n/g'", form);
 }
 
-std::size_t header_within_comment(std::string_view line) {
-    constexpr std::string_view no_header = " \t-=>;#";
-    for (std::size_t i = 1; i + 1 < line.size(); ++i)
-        if (line[i] == '>' && no_header.find(line[i - 1]) == std::string_view::npos &&
-            no_header.find(line[i + 1]) == std::string_view::npos)
-            return i;
-    return std::string_view::npos;
+std::size_t header_within_comment(std::string_view line) { return line.find('>', 1); }
+
+std::string advice_on_comment(std::uint64_t line_number, const TextForm& form) {
+    return fmt::format("{}; else take the '>' out",
+                       where_joined + sed_command({fmt::format("{}s/>/\\n>/", line_number)}, form));
 }
 
-std::string advice_on_comment(const TextForm& form) {
-    return where_joined + sed_command({"/^[;#]/s/\\([^->=;#[:blank:]]\\)>\\([^->=;#[:blank:]]\\)/\\1\\n>\\2/"}, form);
+std::size_t first_width(std::string_view line) {
+    const std::size_t begin = std::min(line.find_first_not_of(blanks), line.size());
+    return std::min(line.find_first_of(blanks, begin), line.size()) - begin;
 }
 
-std::size_t count_words(std::string_view line) { return words_of(line).size(); }
+bool is_name(std::string_view word) {
+    constexpr std::size_t longest_name = 40;
+    if (word.size() <= longest_name && is_capitalised(word)) return true;
+    return word == "nan" || word == "NaN" || word == "none" || word == "None" || word == "null";
+}
 
-bool has_regular_words(std::string_view line) {
-    std::vector<std::string_view> words = words_of(line);
-    if (!words.empty() && words.back() == "*") words.pop_back();
-    if (words.size() > 1 && words[0].size() != 1 && words[0].size() % 5 != 0) return false;
-    for (std::size_t i = 1; i < words.size(); ++i) {
-        const bool last = i + 1 == words.size();
-        if (last ? words[i].size() > words[0].size() : words[i].size() != words[0].size()) return false;
+Wording wording_of(std::string_view line) {
+    constexpr std::size_t shortest_word = 3;
+    line = line.substr(0, line.find_last_not_of(" \t*") + 1);
+    if (first_width(line) == line.size() ||
+        line.find_first_of(blanks, line.find_first_not_of(blanks)) == std::string_view::npos) {
+        const std::string_view word = line.substr(line.size() - first_width(line));
+        return is_name(word) ? Wording::name : Wording::residues;
     }
-    return true;
+    std::size_t width = 0, longest = 0, small = 0;
+    bool regular = true, capitalised = false, last = false;
+    for (std::size_t end = 0;;) {
+        const std::size_t begin = line.find_first_not_of(blanks, end);
+        if (begin == std::string_view::npos) break;
+        end = std::min(line.find_first_of(blanks, begin), line.size());
+        const std::string_view word = line.substr(begin, end - begin);
+        if (width == 0) {
+            width = word.size();
+            regular = width == 1 || width % 5 == 0;
+        }
+        last = end == line.size();
+        regular = regular && (last ? word.size() <= width : word.size() == width);
+        longest = std::max(longest, word.size());
+        capitalised = capitalised || is_capitalised(word);
+        small += word.size() >= shortest_word && is_small(word);
+    }
+    const auto has = [&](const char* letters) { return line.find_first_of(letters) != std::string_view::npos; };
+    if (capitalised || (longest > 1 && has("Oo"))) return Wording::prose;
+    if (regular) return Wording::blocks;
+    const bool nucleotides = line.find_first_not_of("ACGTUNacgtun \t") == std::string_view::npos;
+    return small >= 2 || (!nucleotides && has("Uu")) ? Wording::prose : Wording::irregular;
+}
+
+namespace {
+
+constexpr std::size_t letters_of_code = 3;
+
+/// "Ala" in any case.
+bool is_code(std::string_view word) {
+    constexpr std::array<std::string_view, 24> names = {"ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY",
+                                                        "HIS", "ILE", "LEU", "LYS", "MET", "PHE", "PRO", "SER",
+                                                        "THR", "TRP", "TYR", "VAL", "SEC", "ASX", "GLX", "XAA"};
+    const auto is_word = [&](std::string_view name) {
+        for (std::size_t i = 0; i < letters_of_code; ++i)
+            if (word[i] != name[i] && word[i] != name[i] - 'A' + 'a') return false;
+        return true;
+    };
+    return word.size() == letters_of_code && std::any_of(names.begin(), names.end(), is_word);
+}
+
+}  // namespace
+
+bool may_be_joined_codes(std::string_view word) {
+    return is_code(word.substr(0, letters_of_code)) ||
+           is_code(word.substr(std::min(letters_of_code, word.size()), letters_of_code));
 }
 
 bool is_three_letter_code(std::string_view line) {
-    constexpr std::string_view names =
-        "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL SEC ";
-    constexpr std::string_view between = " \t-";
-    constexpr std::size_t fewest = 2, fewest_joined = 4, letters = 3;
-    bool joined = false, names_begin_large = true;
-    std::size_t count = 0;
-    for (std::size_t i = std::min(line.find_first_not_of(between), line.size()); i < line.size(); ++count) {
-        if (line.size() - i < letters) return false;
-        std::string name(line.substr(i, letters));
-        names_begin_large = names_begin_large && is_small(std::string_view(name).substr(1)) && !is_small(name);
-        for (char& letter : name) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
-        if (names.find(name + ' ') % (letters + 1) != 0) return false;
-        i += letters;
-        const std::size_t next = std::min(line.find_first_not_of(between, i), line.size());
-        joined = joined || (next == i && i < line.size());
-        i = next;
+    constexpr std::size_t letters = letters_of_code, fewest = 2, fewest_joined = 4;
+    std::string joined(line);
+    std::erase_if(joined, [](char c) { return c == ' ' || c == '\t' || c == '*'; });
+    if (joined.size() + 1 < line.size() || joined.find('-') != std::string::npos) {
+        std::string parted(line);
+        std::replace(parted.begin(), parted.end(), '-', ' ');
+        const std::vector<std::string_view> words = words_of(parted);
+        const auto codes = static_cast<std::size_t>(std::count_if(words.begin(), words.end(), is_code));
+        if (codes >= fewest && 2 * codes >= words.size()) return true;
     }
-    return count >= (joined && !names_begin_large ? fewest_joined : fewest);
-}
-
-bool is_prose(std::string_view line) {
-    constexpr std::size_t shortest_word = 3;
-    const std::vector<std::string_view> words = words_of(line);
-    if (words.size() > 1 && std::any_of(words.begin(), words.end(), is_capitalised)) return true;
-    const bool single_letters =
-        std::all_of(words.begin(), words.end(), [](std::string_view word) { return word.size() == 1; });
-    if (words.size() > 1 && !single_letters && line.find_first_of("Oo") != std::string_view::npos) return true;
-    if (has_regular_words(line)) return false;
-    const bool nucleotides = line.find_first_not_of("ACGTUNacgtun \t") == std::string_view::npos;
-    if (!nucleotides && line.find_first_of("Uu") != std::string_view::npos) return true;
-    const auto small = std::count_if(words.begin(), words.end(), [&](std::string_view word) {
-        return word.size() >= shortest_word && is_small(word);
-    });
-    return small >= 2;
-}
-
-bool is_name(std::string_view line) {
-    constexpr std::size_t longest_name = 40;
-    const std::size_t begin = std::min(line.find_first_not_of(blanks), line.size());
-    const std::string_view word = line.substr(begin, line.find_last_not_of(blanks) + 1 - begin);
-    return word.size() <= longest_name && is_capitalised(word);
+    std::size_t codes = 0, capitalised = 0, all = 0;
+    for (std::size_t i = 0; i + letters <= joined.size(); i += letters, ++all) {
+        const std::string_view word = std::string_view(joined).substr(i, letters);
+        codes += is_code(word);
+        capitalised += is_small(word.substr(1)) && !is_small(word);
+        if (all >= fewest_joined && 2 * codes < all) return false;
+    }
+    return 4 * codes >= 3 * all && (codes >= fewest_joined || (codes >= fewest && capitalised == all));
 }
 
 std::string header_id(std::string_view header, const std::function<std::string()>& place, const TextForm& form,

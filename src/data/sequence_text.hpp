@@ -2,6 +2,7 @@
 // What is what in a text of sequences: formats, headers, comments, and letters that may stand for a residue. Readers of
 // proteins, of labels and of masks all ask here.
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -33,28 +34,35 @@ std::string advice_on(char letter, const TextForm& form);
 /// The same where the mark of UTF-8 stands within a line.
 std::string advice_on_mark(const TextForm& form);
 
-/// Where a comment line holds the header of a file that was joined to one without an end of its last line: '>' between
-/// other characters, and not of an arrow. npos: nowhere.
+/// Where '>' stands within a comment; npos: nowhere. Where residues of one record stand before and behind it, it may be
+/// the header of a file that was joined to one without an end of its last line.
 std::size_t header_within_comment(std::string_view line);
-/// What to do about it: a clause for messages.
-std::string advice_on_comment(const TextForm& form);
+/// What to do about it, on that line of the file: a clause for messages.
+std::string advice_on_comment(std::uint64_t line_number, const TextForm& form);
 
-/// Whether a line of several words is prose rather than residues in blocks: a word of four letters or more is written
-/// as names are ("Homo"); an O is among words of more than one letter, or a U where they have irregular lengths, which
-/// proteins hardly ever have and prose in almost every line; or the lengths are irregular and two words or more have at
-/// least three letters, all small.
-bool is_prose(std::string_view line);
-/// Whether a line is a single word as names are written ("Length"), which a short line of residues may be, too.
-bool is_name(std::string_view line);
-/// How many words a line has.
-std::size_t count_words(std::string_view line);
+/// What a line of letters and blanks looks like.
+enum class Wording {
+    residues,   ///< one word
+    name,       ///< one word as names are written ("Length", "nan"), which a short line of residues may be, too
+    blocks,     ///< words of one length, but for the last: one letter, or a multiple of five
+    irregular,  ///< other words
+    prose,      ///< what no residues look like: "Homo sapiens", several small words, words with an O or a U
+};
+/// A word of several is prose when it begins with a capital and goes on small, and when an O is in it or, among words
+/// of irregular lengths, a U: proteins hardly ever have these letters, and prose has them in almost every line. So are
+/// two small words of three letters or more of irregular lengths. A stop at the end counts nothing.
+Wording wording_of(std::string_view line);
+/// Whether one word is Wording::name.
+bool is_name(std::string_view word);
+/// The length of the first word.
+std::size_t first_width(std::string_view line);
+
 /// Whether a line is names of residues in the code of three letters: "ALA GLY", as in SEQRES of PDB files,
-/// "Ala-Gly-Val", or "AlaGly" without anything between; that in capitals from four names on, by which no protein is
-/// meant.
+/// "H-Ala-Gly-OH", or "AlaGly" without anything between; that in capitals from four names on, by which no protein is
+/// meant. Not every word has to be such a name: there are more of them, and the line may end within one.
 bool is_three_letter_code(std::string_view line);
-/// Whether all words of a line but the last have one length, as blocks of residues have: one letter, or a multiple of
-/// five. A stop at the end is no word.
-bool has_regular_words(std::string_view line);
+/// Whether a line of letters alone may be one, by its first; hardly any protein's may.
+bool may_be_joined_codes(std::string_view line);
 
 /// The id of a header, the line behind '>': its first word, which also ends at the byte 0x01 that joins headers in
 /// NCBI's nr. Bytes that are not UTF-8 are read as Latin-1, and `was_latin1` is set. Throws InputError for

@@ -63,7 +63,7 @@ void add_letters(Record& record, std::string_view line, std::uint64_t number, co
         throw misplaced("UTF-8's byte order mark", mark + 1, advice_on_mark(form));
     const std::size_t last = line.find_last_not_of(white_space);
     record.blanks = record.blanks || (last != std::string_view::npos && line.find_first_of(white_space) < last &&
-                                      !has_regular_words(line));
+                                      wording_of(line) > Wording::blocks);
     for (std::size_t column = 1; column <= line.size(); ++column) {
         const char letter = line[column - 1];
         if (letter == '>') throw misplaced("'>'", column, advice_on(letter, form));
@@ -71,14 +71,13 @@ void add_letters(Record& record, std::string_view line, std::uint64_t number, co
     }
 }
 
-void check_comment(std::string_view line, std::uint64_t number, const std::string& path, const TextForm& form) {
-    const std::size_t mark = line.find(byte_order_mark), header = header_within_comment(line);
-    if (mark != std::string_view::npos)
+/// A comment's line where it holds a '>' behind letters of the record; 0: none.
+std::uint64_t comment_header(std::string_view line, const Record& record, std::uint64_t number, const std::string& path,
+                             const TextForm& form) {
+    if (const std::size_t mark = line.find(byte_order_mark); mark != std::string_view::npos)
         throw InputError(fmt::format("{}:{}: a comment has UTF-8's byte order mark in column {}; {}", path, number,
                                      mark + 1, advice_on_mark(form)));
-    if (header != std::string_view::npos)
-        throw InputError(fmt::format("{}:{}: '>' in column {} begins a header within a comment; {}", path, number,
-                                     header + 1, advice_on_comment(form)));
+    return !record.text.empty() && header_within_comment(line) != std::string_view::npos ? number : 0;
 }
 
 }  // namespace
@@ -94,12 +93,13 @@ RecordFile read_records(const std::string& path, const std::string& what, const 
         throw InputError(
             fmt::format("{}: {} must be FASTA, with a header '>ID' before the letters of each protein", path, what));
     std::vector<Record>& records = file.records;
-    std::uint64_t number = 0;
+    std::uint64_t number = 0, suspect = 0;
     for (std::size_t begin = 0; begin < text.size();) {
         const std::size_t end = std::min(text.find('\n', begin), text.size());
         const std::string_view line(text.data() + begin, end - begin);
         begin = end + 1;
         ++number;
+        if (line.starts_with('>')) suspect = 0;
         if (line.starts_with('>'))
             start_record(records, line.substr(1), number, path, file.form);
         else if (records.empty() && line.find_first_not_of(white_space) != std::string_view::npos)
@@ -107,10 +107,14 @@ RecordFile read_records(const std::string& path, const std::string& what, const 
                 fmt::format("{}:{}: '{}' where the first header is expected; a record begins with '>' and its "
                             "id, without anything before",
                             path, number, valid_utf8(line.substr(0, 20))));
-        else if (!records.empty() && !is_comment(line))
+        else if (!records.empty() && is_comment(line))
+            suspect = std::max(suspect, comment_header(line, records.back(), number, path, file.form));
+        else if (!records.empty() && line.find_first_not_of(white_space) != std::string_view::npos) {
+            if (suspect > 0)
+                throw InputError(fmt::format("{}:{}: '>' within a comment of record '{}'; {}", path, suspect,
+                                             records.back().id, advice_on_comment(suspect, file.form)));
             add_letters(records.back(), line, number, path, file.form);
-        else if (!records.empty())
-            check_comment(line, number, path, file.form);
+        }
     }
     return file;
 }

@@ -56,10 +56,11 @@ struct Field {
 
 /// Whether a field that is neither SET= nor VALIDATION= seems to be about the split.
 bool seems_of_split(const Field& field) {
-    // UniProt's: organism, its number, gene, evidence and version, none of which is ours.
-    constexpr std::array<std::string_view, 5> uniprot{"os", "ox", "gn", "pe", "sv"};
+    // UniProt's organism, its number, gene, evidence and version, and others' genes and residues: none of them is ours.
+    constexpr std::array<std::string_view, 12> others{
+        "os", "ox", "gn", "pe", "sv", "gene", "gene_symbol", "symbol", "locus_tag", "aa", "residue", "mutation"};
     const bool single = field.value.find_first_of("=:") == std::string::npos;
-    if (field.sign == '=' && single && is_one_of(field.key, uniprot)) return false;
+    if (single && is_one_of(field.key, others)) return false;
     return holds_split_word(field.text) || is_short_split_word(field.key) || is_short_split_word(field.value);
 }
 
@@ -115,11 +116,15 @@ bool holds_split_word(std::string_view text) {
 }
 
 bool is_short_split_word(std::string_view text) {
-    constexpr std::array<std::string_view, 10> words{"val", "dev",     "eval",    "evaluation", "tst",
-                                                     "trn", "holdout", "heldout", "isval",      "isdev"};
+    constexpr std::array<std::string_view, 8> words{"val", "dev", "eval",    "evaluation",
+                                                    "tst", "trn", "holdout", "heldout"};
+    constexpr std::array<std::string_view, 5> endings{"", "set", "sets", "fold", "data"};
     std::string word = lower(text);
-    std::erase_if(word, [](char byte) { return !is_letter(byte); });
-    return is_one_of(word, words);
+    std::erase_if(word, [](char byte) { return byte == '-' || byte == '_'; });
+    if (word.starts_with("is")) word.erase(0, 2);
+    return std::any_of(words.begin(), words.end(), [&](std::string_view stem) {
+        return word.starts_with(stem) && is_one_of(std::string_view(word).substr(stem.size()), endings);
+    });
 }
 
 const char* split_name(Split split) {

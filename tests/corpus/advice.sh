@@ -60,7 +60,7 @@ for kind in lf crlf cr lf.gz cr.gz; do
 done
 for kind in lf crlf cr.gz; do
     each joined_stop ":4: record 'two' has '>' in column 7" expected.fasta
-    each joined_comment ":6: '>' in column 17 begins a header within a comment" expected.fasta
+    each joined_comment ":6: '>' in column 17 of a comment" expected.fasta
     each joined_mark ":4: record 'two' has UTF-8's byte order mark in column 6" expected.fasta
     each comment " begins with a comment" expected.fasta
     each comment_behind_blanks " begins with a comment" expected.fasta

@@ -57,7 +57,7 @@ TEST(Split, OfTheDocumentedFieldsAlone) {
         {"test train validation", std::nullopt},
         // Fields of others: 'train' is in strain, 'test' in testis.
         {"strain=K12 tissue=testis OX=9606 GN=TEST PE=1 SET=train", Split::train},
-        {"[strain=K12] Genus:Testudo hormone=Testosterone gene=TESTIN", std::nullopt},
+        {"[strain=K12] Genus:Testudo hormone=Testosterone gene=TEST1 symbol:VAL1 [locus_tag=DEV_12]", std::nullopt},
         {"TARGET=Nucleus SET=test", Split::test},
     };
     for (const auto& entry : cases) {
@@ -119,6 +119,10 @@ TEST(Split, WhatSeemsToBeOneIsRefused) {
         "OS=x;VALIDATION=True",
         "split : test",
         "split=evaluation",
+        "split=val_set",
+        "is_holdout=1",
+        "split=held_out_set",
+        "subset=valset",
         "mode: test",
         "SET :test",
     };
