@@ -230,6 +230,27 @@ TEST(SequenceReader, NamesFileLineRecordAndLetter) {
         "f.fa:1:");
 }
 
+// A command is for the whole file, also where only its end has marks and CR, and in whichever part the fault is.
+TEST(SequenceReader, CommandsFitTheWholeFile) {
+    const Folder folder;
+    std::string content;
+    while (content.size() < (std::size_t{5} << 19)) content += ">q\nMKVLAAGITR\n";
+    InputPart part;
+    part.format = InputFormat::fasta;
+    const auto message = [&](const std::string& end) {
+        part.path = folder.write("f", content + end);
+        ReadResult result;
+        return message_of([&] { read_part(part, result); });
+    };
+    EXPECT_MESSAGE(message(">a\nM1\n>b\nM\n"), ": sed '/^[>;#]/!s/[0-9]//g' < FILE > NEW");
+    const std::string marks = "sed -e 's/^\\(\\xEF\\xBB\\xBF\\)*//' -e '/^[>;#]/!s/[0-9]//g'";
+    for (const std::size_t begin : {std::size_t{0}, content.size() / 2}) {
+        part.begin = begin;
+        EXPECT_MESSAGE(message(">a\nM1\n\xEF\xBB\xBF>b\nM\n"), ": " + marks + " < FILE > NEW");
+        EXPECT_MESSAGE(message(">a\nM1\n\xEF\xBB\xBF>b\rM\r"), ": tr '\\r' '\\n' < FILE | " + marks + " > NEW");
+    }
+}
+
 TEST(SequenceReader, CountsLinesFromTheFilesStartInEveryPart) {
     const Folder folder;
     std::string content;
