@@ -89,7 +89,8 @@ std::vector<Field> read_fields(const Record& record) {
         const std::size_t sign = text.find_first_of("=:");
         // A word before a colon is prose: "found by a test: ...".
         if (sign == std::string::npos || (text[sign] == ':' && sign + 1 == text.size())) continue;
-        fields.push_back({text, text[sign], lower(text.substr(0, sign)), lower(text.substr(sign + 1))});
+        const std::size_t key = std::min(text.find_first_not_of("[("), sign);  // NCBI's [gene=x]
+        fields.push_back({text, text[sign], lower(text.substr(key, sign - key)), lower(text.substr(sign + 1))});
     }
     return fields;
 }

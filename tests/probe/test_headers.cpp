@@ -57,7 +57,8 @@ TEST(Split, OfTheDocumentedFieldsAlone) {
         {"test train validation", std::nullopt},
         // Fields of others: 'train' is in strain, 'test' in testis.
         {"strain=K12 tissue=testis OX=9606 GN=TEST PE=1 SET=train", Split::train},
-        {"[strain=K12] Genus:Testudo hormone=Testosterone gene=TEST1 symbol:VAL1 [locus_tag=DEV_12]", std::nullopt},
+        {"[strain=K12] Genus:Testudo hormone=Testosterone gene=TEST1 symbol:VAL1 [locus_tag=DEV_12] [gene=TRAIN]",
+         std::nullopt},
         {"TARGET=Nucleus SET=test", Split::test},
     };
     for (const auto& entry : cases) {
