@@ -106,14 +106,14 @@ bool is_old_tar(std::string_view start) {
     return i > digits && told == sum;
 }
 
-bool begins_like(std::string_view text, std::string_view lower_case) {
-    return text.size() >= lower_case.size() &&
-           std::equal(lower_case.begin(), lower_case.end(), text.begin(), [](char wanted, char letter) {
-               return wanted == static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-           });
-}
-
 }  // namespace
+
+bool begins_like(std::string_view text, std::string_view beginning) {
+    const auto equal = [](char one, char other) {
+        return std::tolower(static_cast<unsigned char>(one)) == std::tolower(static_cast<unsigned char>(other));
+    };
+    return text.size() >= beginning.size() && std::equal(beginning.begin(), beginning.end(), text.begin(), equal);
+}
 
 std::string_view without_byte_order_mark(std::string_view text) {
     while (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());

@@ -14,6 +14,9 @@ constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 /// The text without its mark, or marks where it has several.
 std::string_view without_byte_order_mark(std::string_view text);
 
+/// Whether a text begins so, in whatever case its ASCII letters are.
+bool begins_like(std::string_view text, std::string_view beginning);
+
 /// First bytes of a file that tell what it is.
 constexpr std::size_t telling_bytes = 512;
 

@@ -1,13 +1,13 @@
 #include "data/sequence_reader.hpp"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <filesystem>
 #include <optional>
 #include <string_view>
+#include <system_error>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -265,8 +265,8 @@ void Parser::add_byte(unsigned char byte) {
 const TextForm& Parser::form() {
     if (form_) return *form_;
     form_ = part_.form;
-    struct stat status {};
-    if (part_.path == "-" || stat(part_.path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return *form_;
+    std::error_code error;
+    if (part_.path == "-" || !std::filesystem::is_regular_file(part_.path, error)) return *form_;
     try {
         ByteSource source(part_.path);
         std::string text;  // what is looked at, with the end of what was before
@@ -345,13 +345,14 @@ void Parser::settle_suspicion(const LinePiece& piece) {
     const bool shorter = suspect_.line.size() < line.size();
     const bool one_word = wording == Wording::residues || wording == Wording::name;
     const bool words = suspect_.wording == Wording::blocks || suspect_.wording == Wording::irregular;
+    const bool name = suspect_.wording == Wording::name;
     const bool capitals = std::none_of(line.begin(), line.end(), [](char c) { return c >= 'a' && c <= 'z'; });
     if (bad_ || wording == Wording::irregular || wording == Wording::prose) {
         // Nothing more to say, or this line is what is told of.
-    } else if (words ? one_word && shorter : suspect_.wording == Wording::name && shorter && one_word) {
+    } else if ((words || name) && shorter && one_word) {
         found_words(suspect_.line, suspect_.spot);
-    } else if (words ? one_word || (shorter && first_width(line) != first_width(suspect_.line))
-                     : suspect_.wording == Wording::name && capitals) {
+    } else if ((words && one_word) || (words && shorter && first_width(line) != first_width(suspect_.line)) ||
+               (name && capitals)) {
         remark_on_words(suspect_.line, suspect_.spot);
     } else if (!words && shorter) {
         remark_once(told_short_, [&] {
@@ -385,7 +386,7 @@ void Parser::add_fasta_residues(const LinePiece& piece) {
                                place(), record_name(), valid_utf8(piece.text().substr(0, 40)));
         });
     };
-    if (comment_header_.line > 0 && !piece.text().empty())
+    if (comment_header_.line > 0 && !holds_no_residue(piece.text()))
         throw InputError(fmt::format("{}: '>' in column {} of a comment within {}; {}", place(comment_header_),
                                      comment_header_.column(), record_name(),
                                      advice_on_comment(line_of(comment_header_), form())));

@@ -29,13 +29,6 @@ bool is_residue(char c) {
     return is_letter(c) && letters_of_residues.find(static_cast<char>(std::toupper(c))) != std::string_view::npos;
 }
 
-bool begins_like(std::string_view line, std::string_view beginning) {
-    const auto equal = [](char one, char other) {
-        return std::tolower(static_cast<unsigned char>(one)) == std::tolower(static_cast<unsigned char>(other));
-    };
-    return line.size() >= beginning.size() && std::equal(beginning.begin(), beginning.end(), line.begin(), equal);
-}
-
 bool printable(std::string_view line) {
     return std::all_of(line.begin(), line.end(), [](char c) { return (c >= ' ' && c < 0x7F) || c == '\t'; });
 }

@@ -17,7 +17,7 @@ enum class Split : std::uint8_t { train, validation, test, none };
 /// Whether any word of `text` is about the split (test, trained, isTest), and not strain or testis. Words end at what
 /// is no letter and before a capital behind a small letter.
 bool holds_split_word(std::string_view text);
-/// Whether `text`, without what is no letter, is a shorter word for one of the sets ("val", "held-out").
+/// Whether `text` is a shorter word for one of the sets ("val", "held-out", "is_dev", "valset").
 bool is_short_split_word(std::string_view text);
 
 const char* split_name(Split split);

@@ -381,7 +381,7 @@ TEST(SequenceReader, RefusesProseAndRemarksOnIrregularWords) {
                            read_file(folder.write("f.fa", ">a\nMK\n" + comment + "\n\nV\n"), InvalidLetters::skip);
                        }),
                        "f.fa:3: '>' in column");
-    EXPECT_EQ(show(read_file(folder.write("f.fa", ">a\n; A->G\nMK\nV\n; a > b\n>b\nV\n;>c\n"))), "a:MKV b:V");
+    EXPECT_EQ(show(read_file(folder.write("f.fa", ">a\n; A->G\nMK\nV\n; a > b\n \t\n>b\nV\n;>c\n"))), "a:MKV b:V");
     // What is shorter than the residues behind it is text where it looks like words; residues fill their lines.
     const std::string residues = "MKVLAAGITRSWYACDEFGHIKLM\n";
     for (const std::string name : {"LYSINE RICH PEPTIDE", "KINASE \tDNA", "Length", " Length ", "Chain", "Lysozyme",
