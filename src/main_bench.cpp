@@ -1,6 +1,7 @@
 // protalbert_bench: measures parts of the program; figures are ratios within one run wherever that is possible.
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +11,7 @@
 #include "bench/bench.hpp"
 #include "comm/local_gpu.hpp"
 #include "comm/program.hpp"
+#include "comm/run_lock.hpp"
 
 namespace {
 
@@ -45,7 +47,16 @@ int run(int argc, char** argv, const Communicator& communicator) {
     add("plan", "what a run will cost: step time and its parts, memory, hours, efficiency", add_bench_plan);
     if (const auto code = parse_command_line(app, argc, argv, communicator)) return *code;
 
-    if (!json.empty()) on_root(communicator, [&] { require_writable_file(json, "--json"); });
+    RunLock lock;
+    if (!json.empty()) {
+        bool held = false;  // not a device, as /dev/stdout, which is for all
+        on_root(communicator, [&] {
+            require_writable_file(json, "--json");
+            held = !std::filesystem::exists(json) || std::filesystem::is_regular_file(json);
+        });
+        communicator.broadcast(&held, sizeof held, 0);
+        if (held) lock.take(output_place(json, "--json"), true, communicator);
+    }
 
     BenchRun bench{communicator, {}, {}};
     std::string name;
