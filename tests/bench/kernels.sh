@@ -38,3 +38,15 @@ if grep -q oneDNN without.txt report.json; then
     exit 1
 fi
 echo "passed: --without-product"
+
+# Another run's file is not written over while that is at work: ten seconds are waited, then it is refused.
+exec 9>held.json.lock
+flock 9
+echo '{}' >held.json
+code=0
+"$program" parameters --json held.json >held.txt 2>&1 9>&- || code=$?
+[ $code = 2 ] && grep -q 'another run is at work at held.json' held.txt && [ "$(cat held.json)" = '{}' ] ||
+    { echo "FAILED: exit code $code beside a run at held.json:"; cat held.txt; exit 1; }
+exec 9>&-
+"$program" parameters --json held.json >held.txt && [ "$(cat held.json)" != '{}' ] && [ ! -e held.json.lock ] ||
+    { echo "FAILED: --json where no run is at work:"; cat held.txt; exit 1; }
